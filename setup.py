@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = 'lotus2_ros'
+HERE = Path(__file__).parent
+
+
+def version() -> str:
+    """`__version__`, read and not imported: a build environment has none of the requirements."""
+    tree = ast.parse((HERE / NAME / '__init__.py').read_text(encoding='utf-8'))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == '__version__':
+            return str(ast.literal_eval(node.value))
+    raise RuntimeError(f'no __version__ in {NAME}/__init__.py')
+
+
+def requirements(path: str) -> list[str]:
+    """The lines of a requirements file without comments: lower bounds are written down once."""
+    lines = (line.partition('#')[0].strip() for line in (HERE / path).read_text().splitlines())
+    return [line for line in lines if line]
+
+
+def files(pattern: str) -> list[str]:
+    """Paths relative to this file, as data_files wants them; sorted, so that builds agree."""
+    return sorted(str(p.relative_to(HERE)) for p in HERE.glob(pattern) if p.is_file())
+
+
+setup(
+    name=NAME,
+    version=version(),
+    description='Depth, surface normals and point clouds from one camera with Lotus-2, for ROS 2',
+    long_description=(HERE / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    # setuptools takes SPDX expressions since version 77 only; a ROS distribution has an older one.
+    license='Apache-2.0',
+    maintainer='lotus2_ros maintainers',
+    maintainer_email='maintainers@lotus2-ros.example',
+    keywords=['ROS'],
+    # Jazzy runs on 3.12, Kilted too; typing.Self and NumPy 2.3 want 3.11.
+    python_requires='>=3.11',
+    packages=find_packages(exclude=['test', 'test.*']),
+    package_data={NAME: ['py.typed', 'models/**/*', 'samples/**/*']},
+    data_files=[
+        ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
+        (f'share/{NAME}', ['package.xml']),
+        (f'share/{NAME}/launch', files('launch/*.launch.py')),
+        (f'share/{NAME}/config', files('config/*')),
+    ],
+    install_requires=requirements('requirements.txt'),
+    extras_require={
+        # Training needs photographs for textures and backgrounds, and metrics; running does not.
+        'train': ['scikit-image>=0.22', 'scikit-learn>=1.3', 'scipy>=1.11'],
+        # FLUX's own text encoders, needed once where a model folder has no prompt embeddings.
+        'prompt': ['sentencepiece>=0.2', 'transformers>=4.48'],
+    },
+    # A script in `lib/<package>` is zipped by nobody, but the bundled model is read as files.
+    zip_safe=False,
+    entry_points={
+        'console_scripts': [
+            'depth_node = lotus2_ros.ros.main:main',
+            'camera_player = lotus2_ros.ros.player:main',
+            'lotus2 = lotus2_ros.tools.cli:main',
+        ],
+    },
+)
