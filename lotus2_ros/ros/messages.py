@@ -1,0 +1,100 @@
+"""NumPy arrays to sensor_msgs messages.
+
+Data is handed over as `array.array('B')`: rclpy takes that as it is, but walks `bytes` and lists
+element by element, a hundred times slower.
+"""
+
+from __future__ import annotations
+
+import array
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from sensor_msgs.msg import Image, PointCloud2, PointField
+from std_msgs.msg import Header
+
+from lotus2_ros.types import AnyArray, UInt8Array
+
+_LAYOUT = {
+    '32FC1': (np.float32, 1),
+    '32FC3': (np.float32, 3),
+    '16UC1': (np.uint16, 1),
+    'rgb8': (np.uint8, 3),
+}
+_BIG_ENDIAN = sys.byteorder == 'big'
+
+
+def image_message(pixels: AnyArray, encoding: str, header: Header) -> Image:
+    """An Image of (H, W) or (H, W, C) pixels whose type and channels are those of `encoding`.
+
+    Raises:
+        TypeError: the array does not fit the encoding; a mistake in the caller.
+    """
+    dtype, channels = _LAYOUT[encoding]
+    found = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if pixels.dtype != dtype or found != channels:
+        raise TypeError(f'{encoding} cannot hold {pixels.dtype} with {found} channels')
+    message = Image()
+    message.header = header
+    message.height, message.width = pixels.shape[:2]
+    message.encoding = encoding
+    message.is_bigendian = int(_BIG_ENDIAN)
+    message.step = pixels.shape[1] * channels * pixels.dtype.itemsize
+    message.data = _bytes_of(pixels)
+    return message
+
+
+def organized_cloud_message(
+    data: UInt8Array,
+    fields: Sequence[tuple[str, int, int]],
+    point_step: int,
+    size: tuple[int, int],
+    header: Header,
+) -> PointCloud2:
+    """A PointCloud2 with a point per pixel; invalid points are NaN, so it is not dense.
+
+    Args:
+        data: the packed points, height * width * point_step bytes.
+        fields: name, byte offset and PointField datatype of each field.
+        point_step: bytes per point.
+        size: height and width.
+        header: stamp and optical frame.
+    """
+    message = _cloud(data, fields, point_step, header)
+    message.height, message.width = size
+    message.row_step = point_step * size[1]
+    message.is_dense = False
+    return message
+
+
+def nav_cloud_message(points: AnyArray, header: Header) -> PointCloud2:
+    """An unorganized, dense PointCloud2 of (N, 3) float32 finite points: x, y, z and no more."""
+    names = [(name, 4 * i, int(PointField.FLOAT32)) for i, name in enumerate('xyz')]
+    message = _cloud(points, names, 12, header)
+    message.height, message.width = 1, len(points)
+    message.row_step = 12 * len(points)
+    message.is_dense = True
+    return message
+
+
+def _cloud(
+    data: AnyArray, fields: Sequence[tuple[str, int, int]], point_step: int, header: Header
+) -> PointCloud2:
+    message = PointCloud2()
+    message.header = header
+    message.fields = [
+        PointField(name=name, offset=offset, datatype=datatype, count=1)
+        for name, offset, datatype in fields
+    ]
+    message.is_bigendian = _BIG_ENDIAN
+    message.point_step = point_step
+    message.data = _bytes_of(data)
+    return message
+
+
+def _bytes_of(values: AnyArray) -> array.array[int]:
+    data = array.array('B')
+    if values.size:
+        data.frombytes(memoryview(np.ascontiguousarray(values)).cast('B'))
+    return data

@@ -1,0 +1,135 @@
+"""Settings dataclasses as ROS parameters: descriptors, overrides, atomic validation.
+
+`lotus2_ros.settings` holds every default, range and description; this module only carries them to
+ROS and back. A set of parameters is checked as a whole, so nothing is ever half-applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.exceptions import ParameterException
+from rclpy.node import Node
+from rclpy.parameter import Parameter as RosParameter
+
+from lotus2_ros.errors import SettingsError
+from lotus2_ros.settings import NodeSettings, Parameter, PlayerSettings
+
+S = TypeVar('S', NodeSettings, PlayerSettings)
+
+_ROS_OWN = ('use_sim_time', 'start_type_description_service')
+_ROS_OWN_PREFIX = 'qos_overrides.'
+
+
+def descriptor(about: Parameter, default: Any) -> ParameterDescriptor:
+    """The ROS descriptor of one setting.
+
+    A range whose ends are not both known is left to validation. `read_only` stays false for
+    settings that need a cleanup: they do change, but only while the node is unconfigured.
+    """
+    message = ParameterDescriptor()
+    message.description = about.description + (f' [{about.unit}]' if about.unit else '')
+    constraints = []
+    if about.choices:
+        each = 'each of: ' if isinstance(default, tuple) else 'one of: '
+        constraints.append(each + ', '.join(about.choices))
+    if not about.live:
+        constraints.append('changes only while the node is unconfigured')
+    message.additional_constraints = '; '.join(constraints)
+    if about.minimum is not None and about.maximum is not None:
+        if isinstance(default, float):
+            message.floating_point_range = [
+                FloatingPointRange(from_value=float(about.minimum), to_value=float(about.maximum))
+            ]
+        else:
+            message.integer_range = [
+                IntegerRange(from_value=int(about.minimum), to_value=int(about.maximum), step=1)
+            ]
+    return message
+
+
+def to_ros(value: Any) -> Any:
+    """A settings value as ROS stores it: a tuple becomes a list."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+class ParameterBridge(Generic[S]):
+    """Keeps one settings dataclass and the parameters of one node the same.
+
+    Args:
+        node: the node that owns the parameters; they are declared at once.
+        settings_class: which settings.
+        locked: tells whether settings with `live=False` are refused at the moment.
+        changed: called with the old and the new settings after a change has been applied.
+
+    Raises:
+        SettingsError: an override given at start is unknown, of a wrong type, out of range or
+            contradicts another one.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        settings_class: type[S],
+        *,
+        locked: Callable[[], bool],
+        changed: Callable[[S, S], None],
+    ) -> None:
+        self._locked = locked
+        self._changed = changed
+        self._names = tuple(settings_class.parameters())
+        # rclpy offers no public way to list overrides of parameters that nobody declared, and a
+        # misspelt key that is silently ignored is worse than reading this attribute.
+        overrides = {name: p.value for name, p in node._parameter_overrides.items()}
+        self.settings: S = settings_class.from_mapping(_own(overrides))
+        for name, about in settings_class.parameters().items():
+            default = settings_class.defaults()[name]
+            value = getattr(self.settings, name)
+            if isinstance(default, float):
+                value = float(value)  # `max_range: 40` in YAML is an integer to ROS
+            try:
+                node.declare_parameter(
+                    name, to_ros(value), descriptor(about, default), ignore_override=True
+                )
+            except ParameterException as error:
+                raise SettingsError(f'parameter {name} = {value!r}: {error}') from error
+        node.add_on_set_parameters_callback(self._check)
+        node.add_post_set_parameters_callback(self._apply)
+
+    def _changes(self, parameters: Iterable[RosParameter[Any]]) -> dict[str, Any]:
+        return {p.name: p.value for p in parameters if p.name in self._names}
+
+    def _check(self, parameters: list[RosParameter[Any]]) -> SetParametersResult:
+        changes = self._changes(parameters)
+        if self._locked():
+            about = self.settings.parameters()
+            for name, value in changes.items():
+                if not about[name].live and value != to_ros(getattr(self.settings, name)):
+                    reason = f'{name} cannot change while configured: deactivate and clean up first'
+                    return SetParametersResult(successful=False, reason=reason)
+        try:
+            self.settings.replaced(**changes)
+        except SettingsError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _apply(self, parameters: list[RosParameter[Any]]) -> None:
+        changes = self._changes(parameters)
+        if changes:
+            before, self.settings = self.settings, self.settings.replaced(**changes)
+            self._changed(before, self.settings)
+
+
+def _own(overrides: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in overrides.items()
+        if name not in _ROS_OWN and not name.startswith(_ROS_OWN_PREFIX)
+    }

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+
+import pytest
+
+if importlib.util.find_spec('rclpy') is None:
+    collect_ignore_glob = ['test_*.py']
+else:
+    # Before anything imports rclpy: talk to this machine only, under both names of the setting.
+    os.environ['ROS_LOCALHOST_ONLY'] = '1'
+    os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    # The default transports lose large messages on small machines (see docs); tests must not.
+    os.environ.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'LARGE_DATA')
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if '/test/ros/' in item.path.as_posix():
+            item.add_marker(pytest.mark.ros)
