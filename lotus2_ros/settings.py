@@ -270,6 +270,7 @@ class NodeSettings(ModelSettings):
     )
     load_timeout_s: float = _setting(
         900.0, 'Loading that takes longer has failed', unit='s', minimum=1.0, maximum=86400.0
+        live=False,
     )
     frame_timeout_s: float = _setting(
         30.0,
@@ -277,12 +278,14 @@ class NodeSettings(ModelSettings):
         unit='s',
         minimum=0.5,
         maximum=3600.0,
+        live=False,
     )
     max_worker_restarts: int = _setting(
         5,
         'Worker restarts allowed within a minute before the node gives up',
         minimum=0,
         maximum=100,
+        live=False,
     )
 
     def _validate_together(self) -> None:
