@@ -269,7 +269,11 @@ class NodeSettings(ModelSettings):
         maximum=3600.0,
     )
     load_timeout_s: float = _setting(
-        900.0, 'Loading that takes longer has failed', unit='s', minimum=1.0, maximum=86400.0
+        900.0,
+        'Loading that takes longer has failed',
+        unit='s',
+        minimum=1.0,
+        maximum=86400.0,
         live=False,
     )
     frame_timeout_s: float = _setting(
