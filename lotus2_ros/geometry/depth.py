@@ -1,0 +1,59 @@
+"""From the model's disparity to metres and millimetres."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lotus2_ros.types import Float32Array
+
+_MILLIMETRES_MAX = 65535
+
+
+def disparity_to_depth(
+    disparity: Float32Array,
+    *,
+    scale: float,
+    shift: float,
+    min_range: float,
+    max_range: float,
+) -> Float32Array:
+    """Z-depth by z = 1 / (scale * disparity + shift), marked as REP-117 wants it.
+
+    Args:
+        disparity: (H, W) float32, larger is nearer; NaN where unknown.
+        scale: a [1/m].
+        shift: b [1/m].
+        min_range: nearer depth becomes NaN: too near to be measured [m].
+        max_range: farther depth, and depth at or behind infinity, becomes +Inf [m].
+
+    Returns:
+        (H, W) float32 [m], never 0 and never negative.
+    """
+    depth = np.multiply(disparity, np.float32(scale), dtype=np.float32)
+    depth += np.float32(shift)
+    beyond = depth <= 0.0
+    with np.errstate(divide='ignore', invalid='ignore'):
+        np.reciprocal(depth, out=depth)
+    beyond |= depth > max_range
+    too_near = depth < min_range
+    too_near |= depth == 0.0  # an infinite disparity
+    depth[too_near] = np.nan
+    depth[beyond] = np.inf
+    return depth
+
+
+def depth_to_millimetres(depth: Float32Array) -> NDArray[np.uint16]:
+    """The 16UC1 form of a depth image (REP-118).
+
+    Args:
+        depth: (H, W) float32 [m]; NaN and infinities are invalid.
+
+    Returns:
+        (H, W) uint16 [mm], rounded; 0 where invalid or beyond 65.535 m.
+    """
+    with np.errstate(invalid='ignore', over='ignore'):
+        millimetres = np.rint(depth * np.float32(1000.0))
+        representable = (millimetres >= 0.0) & (millimetres <= _MILLIMETRES_MAX)
+    millimetres[~representable] = 0.0
+    return np.asarray(millimetres, dtype=np.uint16)
