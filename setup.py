@@ -6,7 +6,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 NAME = 'lotus2_ros'
-HERE = Path(__file__).parent
+# Resolved: colcon --symlink-install runs this file through a link in its build folder.
+HERE = Path(__file__).resolve().parent
 
 
 def version() -> str:
