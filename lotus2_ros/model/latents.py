@@ -69,7 +69,8 @@ def text_ids(
 def encode_images(vae: Any, images: Tensor) -> Tensor:
     """Encode images (B, 3, H, W) in [-1, 1] to latents (B, 16, H/8, W/8).
 
-    `vae` is a diffusers `AutoencoderKL`. The mean of its posterior is taken, not a sample: the same image gives the same latent.
+    `vae` is a diffusers `AutoencoderKL`. The mean of its posterior is taken, not a sample: the same
+    image gives the same latent.
     """
     mean = vae.encode(images, return_dict=False)[0].mode()
     return cast('Tensor', (mean - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor)

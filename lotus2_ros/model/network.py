@@ -1,0 +1,107 @@
+"""The two-stage network: core predictor and local continuity module, then detail sharpener."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lotus2_ros.model.flow import MODEL_TIMESTEPS, FlowStep
+from lotus2_ros.model.latents import image_ids, pack, text_ids, unpack
+from lotus2_ros.model.lcm import LocalContinuityModule
+
+GUIDANCE = 3.5
+CORE_TIMESTEP = 1.0
+"""The core predictor is called once, at timestep 1 of 1000."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conditioning:
+    """What stands in for a prompt: the empty prompt's embeddings.
+
+    Attributes:
+        prompt: (1, L, D) T5 embeddings.
+        pooled: (1, P) CLIP embedding.
+    """
+
+    prompt: Tensor
+    pooled: Tensor
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Conditioning:
+        """Copy to a device and precision."""
+        return Conditioning(self.prompt.to(device, dtype), self.pooled.to(device, dtype))
+
+
+def call_transformer(
+    transformer: Any, latent: Tensor, timestep: Tensor | float, conditioning: Conditioning
+) -> Tensor:
+    """Run a `FluxTransformer2DModel` on unpacked latents.
+
+    Args:
+        transformer: diffusers' FluxTransformer2DModel.
+        latent: (B, 16, h, w), h and w even.
+        timestep: one number or (B,), 0 to 1000; the transformer sees a thousandth of it.
+        conditioning: prompt embeddings on the latent's device and in its precision.
+
+    Returns:
+        (B, 16, h, w): a latent or a velocity, as the weights were trained.
+    """
+    batch, _, height, width = latent.shape
+    time = torch.as_tensor(timestep, device=latent.device).to(latent.dtype).expand(batch)
+    guidance = None
+    if transformer.config.guidance_embeds:
+        # float32 here: the transformer rounds it to its own precision itself.
+        guidance = torch.full((batch,), GUIDANCE, device=latent.device)
+    tokens = transformer(
+        hidden_states=pack(latent),
+        encoder_hidden_states=conditioning.prompt.expand(batch, -1, -1),
+        pooled_projections=conditioning.pooled.expand(batch, -1),
+        timestep=time / MODEL_TIMESTEPS,
+        guidance=guidance,
+        img_ids=image_ids(height, width, device=latent.device),
+        txt_ids=text_ids(conditioning.prompt.shape[1], device=latent.device),
+        return_dict=False,
+    )[0]
+    return unpack(tokens, height, width)
+
+
+@dataclass(slots=True)
+class TaskNetwork:
+    """All that one task needs between the encoded image and the decoded picture.
+
+    Attributes:
+        core_transformer: FluxTransformer2DModel with the core predictor's adapter folded in.
+        lcm: local continuity module.
+        conditioning: prompt embeddings.
+        sharpener_transformer: likewise with the sharpener's; None when it is not loaded.
+    """
+
+    core_transformer: Any
+    lcm: LocalContinuityModule
+    conditioning: Conditioning
+    sharpener_transformer: Any = None
+
+    def core(self, latent: Tensor) -> Tensor:
+        """Predict the annotation's latent (B, 16, h, w) from the image's, in one call.
+
+        The transformer's output is the clean latent itself: no residual and no Euler step.
+        """
+        coarse = call_transformer(self.core_transformer, latent, CORE_TIMESTEP, self.conditioning)
+        refined: Tensor = self.lcm(coarse)
+        return refined
+
+    def sharpen(self, latent: Tensor, step: FlowStep) -> Tensor:
+        """Move a latent (B, 16, h, w) along the sharpener's flow by one Euler step.
+
+        Raises:
+            RuntimeError: the sharpener is not loaded.
+        """
+        if self.sharpener_transformer is None:
+            raise RuntimeError('the detail sharpener is not loaded')
+        velocity = call_transformer(
+            self.sharpener_transformer, latent, step.timestep, self.conditioning
+        )
+        # The sum is taken in float32: late steps are smaller than bfloat16 can add.
+        return (latent.float() + step.delta * velocity).to(latent.dtype)
