@@ -53,9 +53,8 @@ class FlowSchedule:
             if config.get(option):
                 raise ModelFileError(f'{source}: {option} is set; the sharpener takes Euler steps')
         try:
-            self._scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(
-                config, num_train_timesteps=TRAIN_TIMESTEPS
-            )
+            kind: Any = FlowMatchEulerDiscreteScheduler
+            self._scheduler = kind.from_config(config, num_train_timesteps=TRAIN_TIMESTEPS)
         except (TypeError, ValueError, ImportError) as err:
             raise ModelFileError(f'{source} makes no scheduler: {err}') from err
         self._tables: dict[tuple[int, int], tuple[FlowStep, ...]] = {}

@@ -99,9 +99,9 @@ def compute_or_recall(base: Path, *, in_base: bool, device: torch.device) -> Pat
 
 
 def _clip_embedding(base: Path, device: torch.device) -> Tensor:
-    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers import AutoTokenizer, CLIPTextModel
 
-    tokenizer = _load(CLIPTokenizer, base / 'tokenizer')
+    tokenizer = _load(AutoTokenizer, base / 'tokenizer')
     ids = _empty_prompt(tokenizer, tokenizer.model_max_length)
     encoder = _load_encoder(CLIPTextModel, base / 'text_encoder', device)
     with torch.inference_mode():
@@ -111,9 +111,9 @@ def _clip_embedding(base: Path, device: torch.device) -> Tensor:
 
 
 def _t5_embeddings(base: Path, device: torch.device) -> Tensor:
-    from transformers import T5EncoderModel, T5TokenizerFast
+    from transformers import AutoTokenizer, T5EncoderModel
 
-    ids = _empty_prompt(_load(T5TokenizerFast, base / 'tokenizer_2'), TEXT_TOKENS)
+    ids = _empty_prompt(_load(AutoTokenizer, base / 'tokenizer_2'), TEXT_TOKENS)
     encoder = _load_encoder(T5EncoderModel, base / 'text_encoder_2', device)
     with torch.inference_mode():
         embeds: Tensor = encoder(ids.to(device)).last_hidden_state.cpu().clone()  # (1, L, D)

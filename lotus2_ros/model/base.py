@@ -1,0 +1,141 @@
+"""The FLUX base: transformer and VAE built on the meta device and filled strictly by key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from diffusers import AutoencoderKL, FluxTransformer2DModel
+from torch import Tensor, nn
+
+from lotus2_ros.errors import ModelFileError
+from lotus2_ros.model.files import WeightFiles, read_json
+from lotus2_ros.model.latents import PATCH
+from lotus2_ros.model.lora import LoraWeights, merge, target_modules
+
+VAE_FACTOR = 8
+
+ShapesByKey = dict[str, tuple[int, ...]]
+
+
+def _build(kind: Any, folder: Path) -> Any:
+    """A module of the folder's configuration whose weights take no memory yet."""
+    path = folder / 'config.json'
+    config = read_json(path)
+    if config.get('_class_name') != kind.__name__:
+        msg = f'{path}: _class_name is {config.get("_class_name")!r}; expected {kind.__name__}'
+        raise ModelFileError(msg)
+    try:
+        with torch.device('meta'):
+            module = kind.from_config(config)
+    except (TypeError, ValueError, KeyError, RuntimeError, AttributeError) as err:
+        raise ModelFileError(f'{path} makes no {kind.__name__}: {err}') from err
+    return module.eval().requires_grad_(requires_grad=False)
+
+
+def _shapes(module: nn.Module) -> ShapesByKey:
+    return {key: tuple(value.shape) for key, value in module.state_dict().items()}
+
+
+def _fill(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    module.load_state_dict(dict(tensors), strict=True, assign=True)
+    module.requires_grad_(requires_grad=False)
+
+
+def load_vae(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
+    """Load the base's `AutoencoderKL`.
+
+    Args:
+        folder: the `vae` folder.
+        device: where to.
+        dtype: precision of weights and arithmetic.
+
+    Raises:
+        ModelFileError: a file, key or shape is wrong, or the VAE does not reduce by 8.
+    """
+    vae = _build(AutoencoderKL, folder)
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    if factor != VAE_FACTOR:
+        raise ModelFileError(f'{folder}: this VAE reduces by {factor}; FLUX reduces by 8')
+    with WeightFiles.folder(folder) as files:
+        files.check(_shapes(vae))
+        _fill(vae, {key: files.tensor(key).to(device, dtype) for key in files.keys()})  # noqa: SIM118
+    return vae
+
+
+class BaseTransformer:
+    """The base's `FluxTransformer2DModel`, from which each stage's transformer is made.
+
+    The tensors that no adapter touches (modulation, norms, embedders, single blocks' MLPs) are
+    loaded once and shared by all transformers made from one base.
+    """
+
+    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+        """Open the `transformer` folder and check its keys and shapes.
+
+        Raises:
+            ModelFileError: a file, key or shape is wrong.
+        """
+        self._folder, self._device, self._dtype = folder, device, dtype
+        skeleton = _build(FluxTransformer2DModel, folder)
+        self.config: Any = skeleton.config
+        self._shapes = _shapes(skeleton)
+        self.targets = target_modules(skeleton)
+        self._shared: dict[str, Tensor] = {}
+        self._files = WeightFiles.folder(folder)
+        try:
+            self._files.check(self._shapes)
+        except ModelFileError:
+            self._files.close()
+            raise
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of one transformer."""
+        return sum(torch.Size(shape).numel() for shape in self._shapes.values())
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the unpacked latent."""
+        return int(self.config.in_channels) // PATCH**2
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._files.close()
+        self._shared = {}
+
+    def merged(self, adapter: LoraWeights, progress: Callable[[float], None] | None = None) -> Any:
+        """Make a transformer with an adapter folded in, in float32, then rounded once.
+
+        Args:
+            adapter: checked against `targets`.
+            progress: told the fraction done.
+
+        Raises:
+            ModelFileError: a tensor cannot be read.
+        """
+        tensors: dict[str, Tensor] = {}
+        for done, key in enumerate(self._shapes):
+            layer = key.removesuffix('.weight')
+            if key.endswith('.weight') and layer in adapter.pairs:
+                weight = self._files.tensor(key).to(self._device)
+                tensors[key] = merge(weight, adapter.pairs[layer]).to(self._dtype)
+            else:
+                if key not in self._shared:
+                    self._shared[key] = self._files.tensor(key).to(self._device, self._dtype)
+                tensors[key] = self._shared[key]
+            if progress is not None:
+                progress((done + 1) / len(self._shapes))
+        transformer = _build(FluxTransformer2DModel, self._folder)
+        _fill(transformer, tensors)
+        return transformer
