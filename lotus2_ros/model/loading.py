@@ -204,7 +204,8 @@ def load_lcm(path: Path, channels: int) -> LocalContinuityModule:
         ModelFileError: the file, a key or a shape is wrong.
     """
     tensors = read_plain_tensors(path)
-    module = LocalContinuityModule(channels)
+    with torch.device('meta'):  # no initial values, so no draw from the global random state
+        module = LocalContinuityModule(channels)
     expected = module.state_dict()
     check_keys(path, tensors, expected)
     for key, value in expected.items():
@@ -214,5 +215,6 @@ def load_lcm(path: Path, channels: int) -> LocalContinuityModule:
                 f' expected {tuple(value.shape)}'
             )
             raise ModelFileError(msg)
-    module.load_state_dict({key: value.float() for key, value in tensors.items()}, strict=True)
+    weights = {key: value.float() for key, value in tensors.items()}
+    module.load_state_dict(weights, strict=True, assign=True)
     return module.eval().requires_grad_(requires_grad=False)
