@@ -1,0 +1,189 @@
+"""The main loop of the model's process: frames in, results out, faults judged."""
+
+from __future__ import annotations
+
+import collections
+import gc
+import logging
+import time
+import weakref
+from collections.abc import Callable
+from typing import NoReturn
+
+import numpy as np
+import torch
+
+from lotus2_ros.errors import DeviceError
+from lotus2_ros.runtime import Lotus2Predictor
+from lotus2_ros.runtime.scheduler import FrameJob, TwoRateScheduler
+from lotus2_ros.settings import ModelSettings
+from lotus2_ros.types import Prediction
+from lotus2_ros.worker.faults import classify
+from lotus2_ros.worker.inbox import Inbox
+from lotus2_ros.worker.protocol import (
+    Channel,
+    Fatal,
+    Frame,
+    FrameFailed,
+    Info,
+    Ready,
+    Result,
+    Retired,
+    RingReleased,
+)
+
+_INFO_PERIOD_S = 1.0
+_WARM_UP_SIZE = (480, 640)
+_LOGGER = logging.getLogger(__name__)
+
+
+class StickyDeviceError(DeviceError):
+    """The device context is lost; the process must end."""
+
+    @property
+    def farewell(self) -> Fatal:
+        """What to tell the client."""
+        return Fatal(str(self))
+
+
+class Ticket:
+    """Goes with a frame through the scheduler and tells, by its end, that nothing holds it."""
+
+    def __init__(self, frame: Frame, retired: Callable[[int], object]) -> None:
+        self.frame = frame
+        self.taken_s = time.monotonic()
+        self.retried = False
+        weakref.finalize(self, retired, frame.sequence).atexit = False
+
+
+class Engine:
+    """A loaded predictor, its scheduler and the client they work for."""
+
+    def __init__(self, predictor: Lotus2Predictor, channel: Channel, inbox: Inbox) -> None:
+        self._predictor = predictor
+        self._channel = channel
+        self._inbox = inbox
+        self._scheduler = TwoRateScheduler(predictor, take_frame=self._take, emit=self._emit)
+        self._in_work: FrameJob | None = None
+        self._retry: FrameJob | None = None
+        # Filled by finalizers, which may run anywhere: nothing but an append may happen there.
+        self._retired: collections.deque[int] = collections.deque()
+        self._info_sent_s = 0.0
+
+    @classmethod
+    def load(
+        cls,
+        settings: ModelSettings,
+        channel: Channel,
+        inbox: Inbox,
+        progress: Callable[[str, float], None],
+    ) -> Engine:
+        """Load and warm up, so that the first frame takes no longer than any other.
+
+        Raises:
+            Lotus2Error: the model cannot be loaded.
+            StickyDeviceError: the device failed meanwhile.
+        """
+        try:
+            predictor = Lotus2Predictor.from_pretrained(
+                settings.model,
+                tasks=settings.tasks,
+                base=settings.base or None,
+                device=settings.device,
+                precision=settings.precision,
+                sharpener=settings.load_sharpener,
+                max_side=settings.max_side,
+                cpu_threads=settings.cpu_threads,
+                progress=progress,
+            )
+            progress('warming up', 0.95)
+            predictor.predict(np.zeros((*_WARM_UP_SIZE, 3), np.uint8))
+        except RuntimeError as err:
+            if classify(err) == 'sticky':
+                raise StickyDeviceError(str(err)) from err
+            raise
+        channel.send(Ready(predictor.info()))
+        return cls(predictor, channel, inbox)
+
+    def run(self) -> NoReturn:
+        """Work for ever.
+
+        Raises:
+            StickyDeviceError: only a new process helps.
+            WorkerError: the client is gone.
+        """
+        while True:
+            version = self._inbox.version
+            self._apply_options()
+            worked = self._run_once()
+            self._report()
+            if not worked:
+                self._inbox.wait_beyond(version)
+
+    def _apply_options(self) -> None:
+        sharpening, requested = self._inbox.take_options()
+        if sharpening is not None:
+            self._scheduler.configure(sharpening.sharpen_rate_hz, sharpening.sharpen_steps)
+        if requested:
+            self._scheduler.request_sharpen()
+
+    def _take(self) -> FrameJob | None:
+        """The frame to be tried again, else the newest one."""
+        job, self._retry = self._retry, None
+        if job is None:
+            frame = self._inbox.take_frame()
+            if frame is None:
+                return None
+            image = self._inbox.ring(frame.ring).image(frame.slot, frame.height, frame.width)
+            job = FrameJob(
+                sequence=frame.sequence,
+                rgb=image,
+                tasks=frame.tasks,
+                sharp_tasks=frame.sharp_tasks,
+                max_side=frame.max_side,
+                output_size=(frame.output_height, frame.output_width),
+                context=Ticket(frame, self._retired.append),
+            )
+        self._in_work = job
+        return job
+
+    def _emit(self, job: FrameJob, prediction: Prediction, sharp: bool) -> None:
+        if not sharp:
+            self._in_work = None
+        arrays = [a for a in (prediction.disparity, prediction.normals) if a is not None]
+        if not all(np.isfinite(array).all() for array in arrays):
+            self._fail(job, sharp, 'non-finite output')
+            return
+        height, width = job.output_size or job.rgb.shape[:2]
+        ring, slot = self._inbox.take_result_slot()
+        views = ring.result(
+            slot,
+            height,
+            width,
+            disparity=prediction.disparity is not None,
+            normals=prediction.normals is not None,
+        )
+        for view, array in zip(views, (prediction.disparity, prediction.normals), strict=True):
+            if view is not None and array is not None:
+                np.copyto(view, array)
+        timings = dict(prediction.timings)
+        if not sharp:
+            timings['worker'] = time.monotonic() - job.context.taken_s
+        self._channel.send(
+            Result(
+                sequence=job.sequence,
+                ring=ring.number,
+                slot=slot,
+                height=height,
+                width=width,
+                disparity=prediction.disparity is not None,
+                normals=prediction.normals is not None,
+                sharp=sharp,
+                sharpen_steps=prediction.sharpen_steps,
+                timings=timings,
+            )
+        )
+
+    def _fail(self, job: FrameJob, sharp: bool, message: str) -> None:
+        _LOGGER.error('frame %d%s: %s', job.sequence, ', sharpened' if sharp else '', message)
+        self._channel.send(FrameFailed(job.sequence, sharp, message))
