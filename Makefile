@@ -10,6 +10,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DELETE_ON_ERROR:
+.SECONDARY:
 
 PYTHON ?= python3
 BASE := .venv
@@ -87,7 +88,7 @@ define pip_install
 	for try in 1 2 3; do \
 	  $(1)/bin/python -m pip --disable-pip-version-check --retries 5 install --no-input \
 	    --progress-bar off $(2) 2>&1 | tee $(1)/pip.log \
-	    | sed -u -n 's/^Collecting \([^ ]*\).*/   \1/p; s/^Building/   building/p' && break; \
+	    | sed -u -n 's/^Collecting \([^ ]*\).*/   \1/p' && break; \
 	  if [ $$try = 3 ]; then tail -n 30 $(1)/pip.log >&2; \
 	    echo '$(1): installing failed, see $(1)/pip.log' >&2; exit 1; fi; \
 	  echo "   try $$try failed, trying again"; sleep 5; \
@@ -109,7 +110,7 @@ kind:
 .venv-%/.made: requirements-ros-%.txt $(BASE)/.made
 	@$(call make_venv,.venv-$*,)
 	@echo '== .venv-$*: installing requirements-ros-$*.txt'
-	@$(call pip_install,.venv-$*,-r requirements-ros-$*.txt)
+	@$(call pip_install,.venv-$*,-r requirements-ros-$*.txt $(shell grep '^setuptools==' requirements-test.txt))
 # Relative to the folder that holds it, so that a moved clone keeps its environments together.
 	@.venv-$*/bin/python -c "import os, sysconfig; \
 	  here = sysconfig.get_path('purelib'); base = os.path.join('$(CURDIR)', '$(BASE)'); \
