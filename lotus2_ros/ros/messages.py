@@ -96,5 +96,5 @@ def _cloud(
 def _bytes_of(values: AnyArray) -> array.array[int]:
     data = array.array('B')
     if values.size:
-        data.frombytes(memoryview(np.ascontiguousarray(values)).cast('B'))
+        data.frombytes(np.ascontiguousarray(values).data.cast('B'))
     return data

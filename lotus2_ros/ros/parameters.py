@@ -83,7 +83,7 @@ class ParameterBridge(Generic[S]):
         changed: Callable[[S, S], None],
     ) -> None:
         self._locked = locked
-        self._changed = changed
+        self._changed: Callable[[S, S], None] = changed
         self._names = tuple(settings_class.parameters())
         # rclpy offers no public way to list overrides of parameters that nobody declared, and a
         # misspelt key that is silently ignored is worse than reading this attribute.

@@ -1,0 +1,93 @@
+"""From a worker's result to published messages, on the worker client's receiver thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from lotus2_ros.ros.monitor import Monitor
+from lotus2_ros.ros.outputs import OutputSet
+from lotus2_ros.ros.products import Frame, Products
+from lotus2_ros.worker.client import WorkerResult, WorkerState
+
+
+class Delivery:
+    """Listens to one worker client.
+
+    Args:
+        core: publishers of core results.
+        sharp: publishers of sharpened results.
+        monitor: counts and times.
+        epoch: gives the current epoch; results of frames of another one are dropped.
+        state_changed: told of every state of the worker; called on the receiver thread.
+        log: takes one line about a frame that failed.
+    """
+
+    def __init__(
+        self,
+        *,
+        core: OutputSet,
+        sharp: OutputSet,
+        monitor: Monitor,
+        epoch: Callable[[], int],
+        state_changed: Callable[[WorkerState, str], None],
+        log: Callable[[str], Any],
+    ) -> None:
+        self._core = core
+        self._sharp = sharp
+        self._monitor = monitor
+        self._epoch = epoch
+        self._state_changed = state_changed
+        self._log = log
+        self.output_size: tuple[int, int] | None = None
+
+    def on_result(self, result: WorkerResult) -> None:
+        """Publish what was planned for this frame, under the stamp of its image."""
+        start = time.monotonic()
+        frame: Frame = result.context
+        if frame.epoch != self._epoch():
+            self._monitor.count('overtaken by a restart')
+            return
+        for values in (result.disparity, result.normals):
+            if values is not None and not np.isfinite(values).all():
+                self._monitor.count('model output not finite')
+                self._log('the model gave values that are not finite; the frame is dropped')
+                return
+            if values is not None:
+                self.output_size = (values.shape[1], values.shape[0])
+        outputs, topics = (
+            (self._sharp, frame.sharp.deliver) if result.sharp else (self._core, frame.core.deliver)
+        )
+        products = Products(frame, result.disparity, result.normals)
+        sent, publishing = outputs.publish(products.messages(topics))
+        for topic in products.empty:
+            self._monitor.count(f'nothing valid in {topic}')
+        if not sent and topics:
+            return
+        end = time.monotonic()
+        kind = 'sharp ' if result.sharp else ''
+        self._monitor.event(f'{kind}result')
+        self._monitor.durations(
+            [
+                *((f'{kind}model {stage}', seconds) for stage, seconds in result.timings.items()),
+                (f'{kind}messages', end - start - publishing),
+                (f'{kind}publish', publishing),
+                (f'{kind}total', end - frame.received),
+            ]
+        )
+
+    def on_state(self, state: WorkerState, reason: str) -> None:
+        """Pass it on."""
+        self._state_changed(state, reason)
+
+    def on_dropped(self, context: Any, cause: str) -> None:  # noqa: ARG002 (the listener's shape)
+        """Count it: a newer image replaced this one, or the worker was lost."""
+        self._monitor.count(cause)
+
+    def on_frame_error(self, context: Any, message: str) -> None:  # noqa: ARG002
+        """Count and log it; the worker lives on."""
+        self._monitor.count('frame failed')
+        self._log(f'a frame failed: {message}')

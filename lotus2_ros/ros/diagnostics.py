@@ -1,0 +1,238 @@
+"""The node's state in one word, its reason and remedy, and /diagnostics from it. Pure building."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from lotus2_ros.ros.monitor import Measurements
+from lotus2_ros.settings import NodeSettings
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+class State(Enum):
+    """What a consumer can expect of the output right now."""
+
+    WAIT = 'WAIT'
+    """Nothing to work on yet: not activated, or no image has come."""
+    LOADING = 'LOADING'
+    """The model is being loaded."""
+    OK = 'OK'
+    """Everything that is subscribed goes out."""
+    SLOW = 'SLOW'
+    """Results go out, but late."""
+    RELATIVE = 'RELATIVE'
+    """Disparity, colours and normals go out; metric topics are withheld."""
+    SUSPECT = 'SUSPECT'
+    """Images come but cannot be used."""
+    STALE = 'STALE'
+    """Images came before, but not now: silent."""
+    RECOVERING = 'RECOVERING'
+    """The worker was lost and is being replaced: silent."""
+    FAULT = 'FAULT'
+    """Given up; somebody has to act."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """Everything that the state depends on and the diagnostics show.
+
+    Attributes:
+        lifecycle: unconfigured, inactive, active or finalized.
+        settings: the node's settings.
+        measured: rates, ages, latencies, counts, input problem.
+        fault: why the node has given up; empty if it has not.
+        worker_state: see `WorkerState`.
+        worker_reason: why the worker is recovering or has failed.
+        progress: stage and fraction of loading.
+        restarts: of the worker.
+        info: the predictor's description of itself.
+        image_topic: resolved name.
+        image_publishers: how many there are on it.
+        camera: where the intrinsics come from; empty if there are none.
+        camera_problem: why CameraInfo is not usable; empty if it is.
+        wanted: subscribed topics, `~/` left out.
+        withheld: subscribed topic to the reason why it is not published.
+        incompatible: topic to what is incompatible about a peer's quality of service.
+        image_size: (width, height) of the last image, or None.
+        output_size: (width, height) of the last result, or None.
+    """
+
+    lifecycle: str
+    settings: NodeSettings
+    measured: Measurements = field(default_factory=Measurements)
+    fault: str = ''
+    worker_state: str = 'stopped'
+    worker_reason: str = ''
+    progress: tuple[str, float] = ('', 0.0)
+    restarts: int = 0
+    info: dict[str, Any] = field(default_factory=dict)
+    image_topic: str = ''
+    image_publishers: int = 0
+    camera: str = ''
+    camera_problem: str = ''
+    wanted: frozenset[str] = frozenset()
+    withheld: dict[str, str] = field(default_factory=dict)
+    incompatible: dict[str, str] = field(default_factory=dict)
+    image_size: tuple[int, int] | None = None
+    output_size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The state, how bad it is, why, and what to do about it."""
+
+    state: State
+    level: bytes
+    reason: str
+    remedy: str = ''
+
+
+def assess(health: Health) -> Verdict:
+    """The first thing that stands between the camera and the consumer decides."""
+    return _node_and_worker(health) or _input(health) or _output(health)
+
+
+def _node_and_worker(health: Health) -> Verdict | None:
+    if health.fault:
+        remedy = 'correct the cause, then configure again'
+        return Verdict(State.FAULT, ERROR, health.fault, remedy)
+    if health.lifecycle != 'active':
+        remedy = {
+            'unconfigured': 'configure and activate it, or set autostart: true',
+            'inactive': 'activate it',
+        }.get(health.lifecycle, 'start it again')
+        loading = health.worker_state == 'loading'
+        reason = f'the node is {health.lifecycle}' + (', the model is loading' if loading else '')
+        return Verdict(State.WAIT, WARN, reason, remedy)
+    if health.worker_state == 'loading':
+        stage, fraction = health.progress
+        text = f'loading the model: {stage or "starting"} {100 * fraction:.0f}%'
+        return Verdict(State.LOADING, WARN, text)
+    if health.worker_state != 'ready':
+        return Verdict(
+            State.RECOVERING,
+            ERROR,
+            health.worker_reason or f'the worker is {health.worker_state}',
+            'it comes back by itself; look at the log if this repeats',
+        )
+    return None
+
+
+def _input(health: Health) -> Verdict | None:
+    measured, settings = health.measured, health.settings
+    topic = health.image_topic
+    age = measured.ages.get('input')
+    if age is None:
+        if topic in health.incompatible:
+            text = f'{topic}: {health.incompatible[topic]}'
+            return Verdict(State.WAIT, ERROR, text, f'set qos_overrides.{topic}.subscription.*')
+        publishers = health.image_publishers
+        reason = f'no image has come on {topic} ({publishers} publishers)'
+        remedy = (
+            'start the camera, or remap image to its topic (and see image_transport)'
+            if not publishers
+            else 'check that the publisher is alive and its messages arrive'
+        )
+        return Verdict(State.WAIT, ERROR, reason, remedy)
+    if age > settings.stale_timeout_s:
+        reason = f'no image for {age:.1f} s on {topic} ({health.image_publishers} publishers)'
+        return Verdict(State.STALE, ERROR, reason, 'check the camera; nothing is published')
+    if measured.problem:
+        lasting = measured.problem_age > settings.stale_timeout_s
+        return Verdict(State.SUSPECT, ERROR if lasting else WARN, measured.problem)
+    if health.image_publishers > 1:
+        reason = f'{health.image_publishers} publishers share {topic}'
+        return Verdict(State.SUSPECT, ERROR, reason, 'leave one of them')
+    return None
+
+
+def _output(health: Health) -> Verdict:
+    limit = health.settings.stale_timeout_s
+    latency = health.measured.latencies.get('total', (0.0, 0.0))[1]
+    result_age = health.measured.ages.get('result')
+    waiting = bool(health.wanted - health.withheld.keys())
+    if latency > limit or (waiting and result_age is not None and result_age > 2 * limit):
+        reason = f'results are late: p95 {latency:.2f} s, the last one {result_age or 0:.1f} s ago'
+        return Verdict(State.SLOW, WARN, reason, 'lower max_side, or use a faster device')
+    withheld = '; '.join(f'~/{topic}: {why}' for topic, why in health.withheld.items())
+    if health.settings.scale_mode == 'relative':
+        text = 'disparity has no scale; metric topics are withheld'
+        if withheld:
+            return Verdict(State.RELATIVE, WARN, f'{text} ({withheld})', 'set scale_mode: fixed')
+        return Verdict(State.RELATIVE, OK, text)
+    if withheld:
+        return Verdict(State.OK, WARN, f'withheld: {withheld}')
+    if health.incompatible:
+        text = '; '.join(f'{topic}: {why}' for topic, why in health.incompatible.items())
+        return Verdict(State.OK, WARN, text, 'change one of the two profiles')
+    if not health.wanted:
+        return Verdict(State.OK, OK, 'ready; nobody subscribes to a result')
+    return Verdict(State.OK, OK, 'running')
+
+
+def diagnostic_array(health: Health, *, name: str, stamp: Time) -> DiagnosticArray:
+    """The message: one status with the state in front of its text and all figures as values."""
+    verdict = assess(health)
+    status = DiagnosticStatus()
+    status.level = verdict.level
+    status.name = name
+    status.message = f'{verdict.state.value}: {verdict.reason}'
+    status.hardware_id = str(health.info.get('device', ''))
+    values = {'state': verdict.state.value, 'reason': verdict.reason, 'remedy': verdict.remedy}
+    values |= _values(health)
+    status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
+    message = DiagnosticArray(status=[status])
+    message.header.stamp = stamp
+    return message
+
+
+def _values(health: Health) -> dict[str, str]:
+    measured, settings = health.measured, health.settings
+    values = {
+        'lifecycle': health.lifecycle,
+        'worker': health.worker_state,
+        'worker restarts': str(health.restarts),
+        'loading': f'{health.progress[0]} {100 * health.progress[1]:.0f}%',
+        'model': settings.model,
+        'tasks': ', '.join(settings.tasks),
+        'scale': _scale(settings),
+        'camera': health.camera or 'none',
+        'camera problem': health.camera_problem,
+        'image topic': health.image_topic,
+        'image publishers': str(health.image_publishers),
+        'image size [px]': _size(health.image_size),
+        'output size [px]': _size(health.output_size),
+        'subscribed': ', '.join(sorted(health.wanted)) or 'none',
+        'sharpening': f'{settings.sharpen_steps} steps at {settings.sharpen_rate_hz:g} Hz',
+    }
+    for key, value in health.info.items():
+        values[f'model {key}'] = str(value)
+    for event in ('input', 'result', 'sharp result'):
+        values[f'{event} rate [Hz]'] = f'{measured.rates.get(event, 0.0):.2f}'
+        age = measured.ages.get(event)
+        values[f'{event} age [s]'] = 'never' if age is None else f'{age:.3f}'
+    for stage, (median, high) in sorted(measured.latencies.items()):
+        values[f'latency {stage} p50/p95 [ms]'] = f'{1e3 * median:.1f} / {1e3 * high:.1f}'
+    for cause, count in sorted(measured.counts.items()):
+        values[f'dropped: {cause}'] = str(count)
+    for topic, why in health.withheld.items():
+        values[f'withheld: ~/{topic}'] = why
+    for topic, why in health.incompatible.items():
+        values[f'incompatible: {topic}'] = why
+    return values
+
+
+def _scale(settings: NodeSettings) -> str:
+    if settings.scale_mode == 'fixed':
+        return f'fixed: z = 1 / ({settings.disparity_scale:g} d + {settings.disparity_shift:g})'
+    return 'relative: no metres' + (', cloud not metric' if settings.relative_cloud else '')
+
+
+def _size(size: tuple[int, int] | None) -> str:
+    return 'none' if size is None else f'{size[0]}x{size[1]}'

@@ -1,0 +1,221 @@
+"""From an image message to a frame committed to the worker; everything that can be dropped is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from sensor_msgs.msg import CompressedImage, Image
+
+from lotus2_ros.errors import ImageError
+from lotus2_ros.ros.camera import Camera, CameraTracker
+from lotus2_ros.ros.codecs import decode_image, image_size
+from lotus2_ros.ros.compressed import compressed_size, decode_compressed
+from lotus2_ros.ros.monitor import Monitor
+from lotus2_ros.ros.plan import POINTS, Plan, make_plan
+from lotus2_ros.ros.problems import ProblemLog
+from lotus2_ros.ros.products import Frame
+from lotus2_ros.ros.stamps import STAMP_REMEDY, StampGate
+from lotus2_ros.settings import NodeSettings
+from lotus2_ros.types import TASKS, UInt8Array
+from lotus2_ros.worker.client import WorkerClient
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Topics that somebody subscribes to, of both sets."""
+
+    core: frozenset[str]
+    sharp: frozenset[str]
+
+
+class Intake:
+    """Takes images on the executor's thread.
+
+    Args:
+        client: the worker.
+        monitor: counts and times.
+        tracker: the camera.
+        settings: gives the settings as they are now.
+        wanted: gives the subscribed topics.
+        now_ns: the node's clock.
+        log: takes one line about an image that cannot be used.
+    """
+
+    def __init__(
+        self,
+        client: WorkerClient,
+        *,
+        monitor: Monitor,
+        tracker: CameraTracker,
+        settings: Callable[[], NodeSettings],
+        wanted: Callable[[], Wanted],
+        now_ns: Callable[[], int],
+        log: Callable[[str], Any],
+    ) -> None:
+        self._client = client
+        self._monitor = monitor
+        self._tracker = tracker
+        self._settings = settings
+        self._wanted = wanted
+        self._now_ns = now_ns
+        self._problems = ProblemLog(log)
+        self._gate = StampGate()
+        self._sharpen_requested = False
+        self._sharp_submitted = float('-inf')
+        self.epoch = 0
+        self.camera: Camera | None = None
+        self.camera_problem = ''
+        self.image_size: tuple[int, int] | None = None
+
+    def restart(self) -> None:
+        """Forget what came before: results under way are not published, any stamp is new."""
+        self.epoch += 1
+        self._gate.reset()
+
+    def plans(self, wanted: Wanted) -> tuple[Plan, Plan]:
+        """What is delivered of the core and of a sharpened result, for the last known camera."""
+        settings = self._settings()
+        no_camera = '' if self.camera else self.camera_problem or 'no image has come yet'
+        return (
+            make_plan(wanted.core, settings, no_camera),
+            make_plan(wanted.sharp, settings, no_camera),
+        )
+
+    def request_sharpen(self) -> bool:
+        """Sharpen the next possible frame; False unless the worker is ready."""
+        self._sharpen_requested = self._client.request_sharpen()
+        return self._sharpen_requested
+
+    def take(self, message: Image | CompressedImage) -> None:
+        """Submit an image, or drop and count it."""
+        received = time.monotonic()
+        self._monitor.event('input')
+        cause = self._stamp_problem(message)
+        if cause:
+            self._monitor.count(cause)
+            self._report(f'{cause}: {STAMP_REMEDY[cause]}')
+            return
+        try:
+            dropped = self._submit(message, received)
+        except ImageError as error:
+            self._monitor.count('bad image')
+            self._report(f'bad image: {error}')
+            return
+        self._monitor.input_problem('')
+        if dropped:
+            self._monitor.count(dropped)
+
+    def _stamp_problem(self, message: Image | CompressedImage) -> str | None:
+        stamp = message.header.stamp
+        resets = self._gate.clock_resets
+        cause = self._gate.reject(
+            stamp.sec,
+            stamp.nanosec,
+            now_ns=self._now_ns(),
+            max_age_s=self._settings().max_image_age_s,
+        )
+        if self._gate.clock_resets != resets:
+            self._monitor.count('camera clock reset')
+            self.epoch += 1  # results of the time before would come out between the new ones
+        return cause
+
+    def _report(self, text: str) -> None:
+        self._monitor.input_problem(text)
+        self._problems.report(text)
+
+    def _submit(self, message: Image | CompressedImage, received: float) -> str | None:
+        settings = self._settings()
+        compressed = isinstance(message, CompressedImage)
+        height, width = compressed_size(message) if compressed else image_size(message)
+        self._look_at_camera(width, height, message.header.frame_id, settings)
+        self.image_size = (width, height)
+        core, sharp = self.plans(self._wanted())
+        if not core.tasks and not self._sharp_due(sharp, settings):
+            return 'nothing subscribed'
+        view = self._client.begin_frame(height, width)
+        if view is None:
+            return 'model not ready'
+        raw = np.empty_like(view) if self._rectifier else view
+        if compressed:
+            decode_compressed(message, raw)
+        else:
+            decode_image(message, raw)
+        if self._rectifier:
+            np.copyto(view, self._rectifier.apply(raw))
+        self._monitor.durations([('decode', time.monotonic() - received)])
+        size = _output_size(height, width, settings.output_scale)
+        frame = Frame(
+            header=message.header,
+            settings=settings,
+            core=core,
+            sharp=sharp,
+            camera=self.camera,
+            rgb=self._colors(view, size, core, sharp, settings),
+            epoch=self.epoch,
+            received=received,
+        )
+        wanted_tasks = {*core.tasks, *sharp.tasks}
+        if not core.tasks:
+            self._client.request_sharpen()
+        accepted = self._client.commit_frame(
+            tasks=tuple(task for task in TASKS if task in wanted_tasks),
+            sharp_tasks=sharp.tasks,
+            max_side=settings.max_side,
+            output_size=size,
+            context=frame,
+        )
+        if accepted:
+            self._sharpen_requested = False
+        return None if accepted else 'worker lost'
+
+    @property
+    def _rectifier(self) -> Any:
+        return self.camera.rectifier if self.camera else None
+
+    def _look_at_camera(
+        self, width: int, height: int, frame_id: str, settings: NodeSettings
+    ) -> None:
+        self.camera, self.camera_problem = self._tracker.camera(
+            width,
+            height,
+            frame_id,
+            rectified=settings.input_rectified,
+            fallback_hfov_deg=settings.fallback_hfov_deg,
+        )
+
+    def _sharp_due(self, sharp: Plan, settings: NodeSettings) -> bool:
+        """Whether a frame that only the sharpener wants is worth the core's work."""
+        if not sharp.tasks:
+            return False
+        now = time.monotonic()
+        rate = settings.sharpen_rate_hz
+        due = self._sharpen_requested or (rate > 0 and now - self._sharp_submitted >= 1 / rate)
+        if due:
+            self._sharp_submitted = now
+        return due
+
+    def _colors(
+        self,
+        view: UInt8Array,
+        size: tuple[int, int] | None,
+        core: Plan,
+        sharp: Plan,
+        settings: NodeSettings,
+    ) -> UInt8Array | None:
+        if not settings.cloud_color or POINTS not in core.deliver | sharp.deliver:
+            return None
+        if size is None:
+            return view.copy()  # the next image overwrites the view
+        resized = cv2.resize(view, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+        return np.asarray(resized, dtype=np.uint8)
+
+
+def _output_size(height: int, width: int, scale: float) -> tuple[int, int] | None:
+    if scale == 1.0:
+        return None
+    return max(1, round(height * scale)), max(1, round(width * scale))

@@ -1,0 +1,78 @@
+"""The `depth_node` command: one node, one executor, signals, an exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from types import FrameType
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+
+from lotus2_ros.errors import Lotus2Error
+from lotus2_ros.ros.node import DepthNode
+
+_POLL_S = 0.2
+"""How long a signal may wait for the executor to look up."""
+
+
+class _StopFlag:
+    """Set by SIGINT and SIGTERM.
+
+    rclpy's own handlers invalidate the context at once, and then nothing can be ended in order.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._handle)
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        self.signal = number
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until a signal comes or it gives up.
+
+    Returns:
+        0 after a signal, 1 after a fault or for parameters that cannot be used.
+    """
+    stop = _StopFlag()
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    node: DepthNode | None = None
+    try:
+        try:
+            node = DepthNode()
+        except Lotus2Error as error:
+            rclpy.logging.get_logger('depth_node').fatal(str(error))
+            return 1
+        return _spin(node, stop)
+    finally:
+        if node is not None:
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def _spin(node: DepthNode, stop: _StopFlag) -> int:
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        while stop.signal is None and node.exit_code is None and rclpy.ok():
+            try:
+                executor.spin_once(timeout_sec=_POLL_S)
+            except Exception:
+                # One message or request that breaks a callback must not end the node.
+                node.get_logger().error(f'a callback failed:\n{traceback.format_exc()}')
+        if node.exit_code is not None:
+            node.get_logger().fatal(f'giving up: {node.fault}')
+        if node.lifecycle != 'finalized':
+            node.trigger_shutdown()
+    finally:
+        executor.shutdown()
+    return node.exit_code or 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

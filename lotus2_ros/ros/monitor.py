@@ -1,0 +1,102 @@
+"""Counts, rates, latencies and the latest input problem; written by two threads, read by one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+_RATE_WINDOW_S = 5.0
+_DURATIONS_KEPT = 200
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What a `Monitor` has seen, at one moment.
+
+    Attributes:
+        rates: event name to Hz over the last seconds.
+        ages: event name to seconds since it last happened; absent if it never did.
+        latencies: stage name to (median, 95th percentile) in seconds.
+        counts: cause to how often, of drops and other incidents.
+        problem: what is wrong with the input right now, empty if nothing.
+        problem_age: seconds since `problem` began.
+    """
+
+    rates: dict[str, float] = field(default_factory=dict)
+    ages: dict[str, float] = field(default_factory=dict)
+    latencies: dict[str, tuple[float, float]] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    problem: str = ''
+    problem_age: float = 0.0
+
+
+class Monitor:
+    """Thread-safe bookkeeping of one run of the node, on the steady clock."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._events: dict[str, deque[float]] = {}
+        self._last: dict[str, float] = {}
+        self._durations: dict[str, deque[float]] = {}
+        self._counts: Counter[str] = Counter()
+        self._problem = ''
+        self._problem_since = 0.0
+
+    def event(self, name: str) -> None:
+        """Something that has a rate happened: an image came, a result went out."""
+        now = self._clock()
+        with self._lock:
+            times = self._events.setdefault(name, deque())
+            times.append(now)
+            _forget(times, now)
+            self._last[name] = now
+
+    def count(self, cause: str) -> None:
+        """A frame was dropped, or another incident worth counting happened."""
+        with self._lock:
+            self._counts[cause] += 1
+
+    def durations(self, stages: Iterable[tuple[str, float]]) -> None:
+        """Add the seconds that stages took."""
+        with self._lock:
+            for stage, seconds in stages:
+                self._durations.setdefault(stage, deque(maxlen=_DURATIONS_KEPT)).append(seconds)
+
+    def input_problem(self, text: str) -> None:
+        """The latest image could not be used, or (empty text) it could."""
+        now = self._clock()
+        with self._lock:
+            if not self._problem and text:
+                self._problem_since = now
+            self._problem = text
+
+    def snapshot(self) -> Measurements:
+        """Everything, as of now."""
+        now = self._clock()
+        with self._lock:
+            for times in self._events.values():
+                _forget(times, now)
+            return Measurements(
+                rates={name: len(t) / _RATE_WINDOW_S for name, t in self._events.items()},
+                ages={name: now - at for name, at in self._last.items()},
+                latencies={name: _percentiles(d) for name, d in self._durations.items()},
+                counts=dict(self._counts),
+                problem=self._problem,
+                problem_age=now - self._problem_since if self._problem else 0.0,
+            )
+
+
+def _forget(times: deque[float], now: float) -> None:
+    while times and now - times[0] > _RATE_WINDOW_S:
+        times.popleft()
+
+
+def _percentiles(durations: deque[float]) -> tuple[float, float]:
+    median, high = np.percentile(np.fromiter(durations, float), [50, 95])
+    return float(median), float(high)

@@ -1,0 +1,297 @@
+"""The managed node: lifecycle, parameters, services and diagnostics around a `Session`."""
+
+from __future__ import annotations
+
+import functools
+import traceback
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType, JumpThreshold
+from rclpy.duration import Duration
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.timer import Timer
+from std_srvs.srv import Trigger
+
+from lotus2_ros.errors import Lotus2Error, WorkerError
+from lotus2_ros.ros.diagnostics import Health, diagnostic_array
+from lotus2_ros.ros.model_folder import check_model_folder
+from lotus2_ros.ros.parameters import ParameterBridge
+from lotus2_ros.ros.problems import ProblemLog
+from lotus2_ros.ros.session import Session
+from lotus2_ros.settings import NodeSettings
+from lotus2_ros.worker.client import WorkerState
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
+
+_Transition = Callable[['DepthNode', LifecycleState], None]
+_Callback = Callable[['DepthNode', LifecycleState], TransitionCallbackReturn]
+
+
+def _transition(target: str) -> Callable[[_Transition], _Callback]:
+    """Make a transition callback: rclpy swallows exceptions in them, this logs and answers.
+
+    Args:
+        target: the primary state that success leads to.
+    """
+
+    def decorate(method: _Transition) -> _Callback:
+        @functools.wraps(method)
+        def callback(self: DepthNode, state: LifecycleState) -> TransitionCallbackReturn:
+            name = method.__name__
+            try:
+                method(self, state)
+            except Lotus2Error as error:
+                self.fault = f'{name} failed: {error}'
+                self.get_logger().error(self.fault)
+                return TransitionCallbackReturn.FAILURE
+            except Exception as error:
+                self.fault = f'{name} failed: {type(error).__name__}: {error}'
+                self.get_logger().error(f'{self.fault}\n{traceback.format_exc()}')
+                return TransitionCallbackReturn.ERROR
+            self.lifecycle = target
+            return SUCCESS
+
+        return callback
+
+    return decorate
+
+
+class DepthNode(LifecycleNode):
+    """Images in; disparity, depth, normals and clouds out.
+
+    Attributes:
+        lifecycle: unconfigured, inactive, active or finalized.
+        fault: why the node has given up; empty if it has not.
+        exit_code: set when the process should end; None while it should go on.
+
+    Raises:
+        SettingsError: a parameter given at start is unknown, of a wrong type or out of range.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(kwargs.pop('node_name', 'depth_node'), **kwargs)
+        self.lifecycle = 'unconfigured'
+        self.fault = ''
+        self.exit_code: int | None = None
+        self._session: Session | None = None
+        self._posted: deque[Callable[[], None]] = deque()
+        self._post_guard = self.create_guard_condition(self._run_posted)
+        self._parameters = ParameterBridge(
+            self,
+            NodeSettings,
+            locked=lambda: self._session is not None,
+            changed=self._settings_changed,
+        )
+        self._withheld_log = ProblemLog(self.get_logger().warning)
+        self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._timer: Timer = self._diagnostics_timer()
+        self._sharpen_service = self.create_service(Trigger, '~/sharpen', self._on_sharpen)
+        self._jump_handle = self.get_clock().create_jump_callback(
+            JumpThreshold(
+                min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
+            ),
+            post_callback=self._on_time_jump,
+        )
+        if self.settings.autostart:
+            self.post(self._autostart)
+
+    @property
+    def settings(self) -> NodeSettings:
+        """The settings as they are now."""
+        return self._parameters.settings
+
+    @property
+    def session(self) -> Session | None:
+        """What lives from configure to cleanup."""
+        return self._session
+
+    def post(self, work: Callable[[], None]) -> None:
+        """Run something on the executor's thread, soon; may be called from any thread."""
+        self._posted.append(work)
+        self._post_guard.trigger()
+
+    # Lifecycle
+
+    @_transition('inactive')
+    def on_configure(self, _state: LifecycleState) -> None:
+        """Check what is cheap to check, open the topics and start the worker."""
+        self.fault = ''
+        check_model_folder(self.settings.model, self.settings.base)
+        session = Session(self, lambda: self.settings, self._on_worker)
+        try:
+            session.start()
+        except BaseException:
+            session.close()
+            raise
+        self._session = session
+
+    @_transition('active')
+    def on_activate(self, _state: LifecycleState) -> None:
+        """Let images in and results out; legal while the model still loads."""
+        self._configured.activate()
+
+    @_transition('inactive')
+    def on_deactivate(self, _state: LifecycleState) -> None:
+        """Let nothing in and nothing out; the model stays loaded."""
+        self._configured.deactivate()
+
+    @_transition('unconfigured')
+    def on_cleanup(self, _state: LifecycleState) -> None:
+        """End the worker: all its memory is given back."""
+        self._close_session()
+
+    @_transition('finalized')
+    def on_shutdown(self, _state: LifecycleState) -> None:
+        """End the worker, from whatever state."""
+        self._close_session()
+
+    @_transition('unconfigured')
+    def on_error(self, _state: LifecycleState) -> None:
+        """After an exception in a transition: back to the beginning, with nothing left over."""
+        self._close_session()
+
+    def destroy_node(self) -> None:
+        """End the worker, then the node."""
+        self._close_session()
+        self._jump_handle.unregister()
+        super().destroy_node()
+
+    @property
+    def _configured(self) -> Session:
+        if self._session is None:
+            raise RuntimeError('the node is not configured')
+        return self._session
+
+    def _close_session(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            try:
+                session.close()
+            except WorkerError as error:
+                # The process is gone even then: the transition has done what it is for.
+                self.get_logger().error(str(error))
+
+    def _autostart(self) -> None:
+        if self.lifecycle == 'unconfigured' and self.trigger_configure() == SUCCESS:
+            self.trigger_activate()
+
+    def _run_posted(self) -> None:
+        while self._posted:
+            self._posted.popleft()()
+
+    # The worker
+
+    def _on_worker(self, session: Session, state: WorkerState, reason: str) -> None:
+        self.post(lambda: self._worker_changed(session, state, reason))
+
+    def _worker_changed(self, session: Session, state: WorkerState, reason: str) -> None:
+        if session is not self._session:
+            return  # of a worker that is gone
+        logger = self.get_logger()
+        if state == 'ready':
+            session.was_ready = True
+            info = session.client.info
+            logger.info(f'the model is ready: {", ".join(f"{k} {v}" for k, v in info.items())}')
+        elif state == 'recovering':
+            logger.error(f'the worker was lost and is being replaced: {reason}')
+        elif state == 'failed':
+            self._give_up(session, reason)
+
+    def _give_up(self, session: Session, reason: str) -> None:
+        """Go back to unconfigured; end the process if this was a working worker that was lost."""
+        lost = session.was_ready or session.client.restarts > 0
+        self.get_logger().error(f'the model cannot run: {reason}')
+        if self.lifecycle == 'active':
+            self.trigger_deactivate()
+        if self.lifecycle == 'inactive':
+            self.trigger_cleanup()
+        self.fault = reason
+        if lost:
+            self.exit_code = 1
+
+    # Parameters, time, services, diagnostics
+
+    def _settings_changed(self, before: NodeSettings, after: NodeSettings) -> None:
+        if self._session is not None:
+            self._session.apply(after)
+        if before.diagnostics_rate_hz != after.diagnostics_rate_hz:
+            self.destroy_timer(self._timer)
+            self._timer = self._diagnostics_timer()
+
+    def _on_time_jump(self, _jump: Any) -> None:
+        self.get_logger().warning(
+            'ROS time jumped back: forgetting what belongs to the time before'
+        )
+        if self._session is not None:
+            self._session.time_jumped()
+
+    def _on_sharpen(self, _request: Trigger.Request, response: Trigger.Response) -> Any:
+        refusal = self._sharpen_refusal()
+        response.success = not refusal
+        steps = self.settings.sharpen_steps
+        response.message = refusal or f'the next image is sharpened with {steps} steps'
+        return response
+
+    def _sharpen_refusal(self) -> str:
+        session = self._session
+        if session is None or self.lifecycle != 'active':
+            return f'the node is {self.lifecycle}'
+        if not self.settings.load_sharpener:
+            return 'the sharpener is not loaded (parameter load_sharpener)'
+        wanted = session.wanted()
+        if not wanted.sharp:
+            return 'nobody subscribes to a topic below ~/sharp: nothing would be published'
+        _, sharp = session.intake.plans(wanted)
+        if not sharp.deliver:
+            return '; '.join(f'~/sharp/{topic}: {why}' for topic, why in sharp.withheld.items())
+        if not session.intake.request_sharpen():
+            return f'the worker is {session.client.state}'
+        return ''
+
+    def _diagnostics_timer(self) -> Timer:
+        # On the steady clock: diagnostics have to come when simulated time stands still, too.
+        period = 1.0 / self.settings.diagnostics_rate_hz
+        return self.create_timer(period, self._publish_diagnostics, clock=self._steady)
+
+    def _publish_diagnostics(self) -> None:
+        health = self.health()
+        if self.lifecycle == 'active':
+            self._withheld_log.report(
+                '; '.join(f'~/{topic} is withheld: {why}' for topic, why in health.withheld.items())
+            )
+        stamp = self.get_clock().now().to_msg()
+        name = f'{self.get_fully_qualified_name()}: output'
+        self._diagnostics.publish(diagnostic_array(health, name=name, stamp=stamp))
+
+    def health(self) -> Health:
+        """Everything that diagnostics are made of, as of now."""
+        session = self._session
+        if session is None:
+            return Health(lifecycle=self.lifecycle, settings=self.settings, fault=self.fault)
+        wanted = session.wanted()
+        core, sharp = session.intake.plans(wanted)
+        client, intake = session.client, session.intake
+        return Health(
+            lifecycle=self.lifecycle,
+            settings=self.settings,
+            measured=session.monitor.snapshot(),
+            fault=self.fault,
+            worker_state=client.state,
+            worker_reason=client.reason,
+            progress=client.progress,
+            restarts=client.restarts,
+            info=client.info,
+            image_topic=session.image_topic,
+            image_publishers=self.count_publishers(session.image_topic),
+            camera=intake.camera.source if intake.camera else '',
+            camera_problem=intake.camera_problem,
+            wanted=wanted.core | {f'sharp/{topic}' for topic in wanted.sharp},
+            withheld=core.withheld | {f'sharp/{t}': why for t, why in sharp.withheld.items()},
+            incompatible=session.incompatibilities.snapshot(),
+            image_size=intake.image_size,
+            output_size=session.delivery.output_size,
+        )

@@ -1,0 +1,89 @@
+"""The publishers of one set of result topics: `~/` for the core, `~/sharp/` for the sharpened."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+
+from lotus2_ros.ros import plan
+from lotus2_ros.ros.qos import IncompatibilityLog, output_qos, overridable
+
+_TYPES = {
+    plan.DEPTH_INFO: CameraInfo,
+    plan.NORMALS_INFO: CameraInfo,
+    plan.POINTS: PointCloud2,
+    plan.NAV_POINTS: PointCloud2,
+}
+
+
+class OutputSet:
+    """Owns all publishers of one set; publishes only what somebody subscribes to.
+
+    Publishing happens on the worker client's receiver thread, opening and closing on the
+    executor's; one lock keeps a publisher from being destroyed while it publishes.
+
+    Args:
+        node: creates and destroys the publishers.
+        prefix: '' or 'sharp/'.
+        incompatibilities: told of subscribers that cannot match.
+    """
+
+    def __init__(self, node: Node, prefix: str, incompatibilities: IncompatibilityLog) -> None:
+        self._node = node
+        self._lock = threading.Lock()
+        self._active = False
+        self._publishers: dict[str, Publisher[Any]] = {}
+        for topic in plan.TOPICS:
+            name = f'~/{prefix}{topic}'
+            self._publishers[topic] = node.create_publisher(
+                _TYPES.get(topic, Image),
+                name,
+                output_qos(),
+                event_callbacks=incompatibilities.publisher(node.resolve_topic_name(name)),
+                qos_overriding_options=overridable(),
+            )
+
+    def wanted(self) -> frozenset[str]:
+        """Topics that somebody subscribes to."""
+        with self._lock:
+            return frozenset(
+                topic for topic, p in self._publishers.items() if p.get_subscription_count() > 0
+            )
+
+    def set_active(self, active: bool) -> None:
+        """Allow or stop publishing; after stopping, nothing is published any more."""
+        with self._lock:
+            self._active = active
+
+    def publish(self, messages: Iterable[tuple[str, Any]]) -> tuple[int, float]:
+        """Publish messages as they are made.
+
+        Returns:
+            How many went out, and the seconds spent publishing (not making) them.
+        """
+        sent, seconds = 0, 0.0
+        for topic, message in messages:  # made here, outside the lock
+            with self._lock:
+                if not self._active:
+                    break
+                publisher = self._publishers[topic]
+                if publisher.get_subscription_count() > 0:
+                    start = time.monotonic()
+                    publisher.publish(message)
+                    seconds += time.monotonic() - start
+                    sent += 1
+        return sent, seconds
+
+    def close(self) -> None:
+        """Destroy all publishers; `wanted` is empty and `publish` does nothing from now on."""
+        with self._lock:
+            self._active = False
+            for publisher in self._publishers.values():
+                self._node.destroy_publisher(publisher)
+            self._publishers.clear()
