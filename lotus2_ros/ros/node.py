@@ -79,6 +79,12 @@ class DepthNode(LifecycleNode):
         self._session: Session | None = None
         self._posted: deque[Callable[[], None]] = deque()
         self._post_guard = self.create_guard_condition(self._run_posted)
+        self._jump_handle = self.get_clock().create_jump_callback(
+            JumpThreshold(
+                min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
+            ),
+            post_callback=self._on_time_jump,
+        )
         self._parameters = ParameterBridge(
             self,
             NodeSettings,
@@ -90,12 +96,6 @@ class DepthNode(LifecycleNode):
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer: Timer = self._diagnostics_timer()
         self._sharpen_service = self.create_service(Trigger, '~/sharpen', self._on_sharpen)
-        self._jump_handle = self.get_clock().create_jump_callback(
-            JumpThreshold(
-                min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
-            ),
-            post_callback=self._on_time_jump,
-        )
         if self.settings.autostart:
             self.post(self._autostart)
 
