@@ -158,7 +158,7 @@ def _normal(
 
 def _fill(module: nn.Module, draw: torch.Generator, dtype: torch.dtype) -> nn.Module:
     """Random weights that keep activations of order one, norms near one."""
-    module.to(dtype)
+    nn.Module.to(module, dtype)  # diffusers' own `to` warns, though nothing here stays float32
     with torch.no_grad():
         for name, value in module.named_parameters():
             if value.ndim > 1:

@@ -73,18 +73,18 @@ class BaseTransformer:
     loaded once and shared by all transformers made from one base.
     """
 
-    def __init__(self, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, folder: Path) -> None:
         """Open the `transformer` folder and check its keys and shapes.
 
         Raises:
             ModelFileError: a file, key or shape is wrong.
         """
-        self._folder, self._device, self._dtype = folder, device, dtype
+        self._folder = folder
         skeleton = _build(FluxTransformer2DModel, folder)
         self.config: Any = skeleton.config
         self._shapes = _shapes(skeleton)
         self.targets = target_modules(skeleton)
-        self._shared: dict[str, Tensor] = {}
+        self._shared: dict[tuple[str, torch.device, torch.dtype], Tensor] = {}
         self._files = WeightFiles.folder(folder)
         try:
             self._files.check(self._shapes)
@@ -114,28 +114,36 @@ class BaseTransformer:
         self._files.close()
         self._shared = {}
 
-    def merged(self, adapter: LoraWeights, progress: Callable[[float], None] | None = None) -> Any:
+    def merged(
+        self,
+        adapter: LoraWeights,
+        device: torch.device,
+        dtype: torch.dtype,
+        progress: Callable[[float], None] | None = None,
+    ) -> Any:
         """Make a transformer with an adapter folded in, in float32, then rounded once.
 
         Args:
             adapter: checked against `targets`.
+            device: where to.
+            dtype: precision of weights and arithmetic.
             progress: told the fraction done.
 
         Raises:
             ModelFileError: a tensor cannot be read.
         """
         tensors: dict[str, Tensor] = {}
-        for done, key in enumerate(self._shapes):
-            layer = key.removesuffix('.weight')
-            if key.endswith('.weight') and layer in adapter.pairs:
-                weight = self._files.tensor(key).to(self._device)
-                tensors[key] = merge(weight, adapter.pairs[layer]).to(self._dtype)
+        for done, key in enumerate(self._shapes, start=1):
+            pair = adapter.pairs.get(key.removesuffix('.weight'))
+            if pair is not None:
+                tensors[key] = merge(self._files.tensor(key).to(device), pair).to(dtype)
             else:
-                if key not in self._shared:
-                    self._shared[key] = self._files.tensor(key).to(self._device, self._dtype)
-                tensors[key] = self._shared[key]
+                place = (key, device, dtype)
+                if place not in self._shared:
+                    self._shared[place] = self._files.tensor(key).to(device, dtype)
+                tensors[key] = self._shared[place]
             if progress is not None:
-                progress((done + 1) / len(self._shapes))
+                progress(done / len(self._shapes))
         transformer = _build(FluxTransformer2DModel, self._folder)
         _fill(transformer, tensors)
         return transformer

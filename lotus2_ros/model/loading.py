@@ -124,7 +124,7 @@ def load(
 
     Args:
         folders: see `locate`.
-        base: the opened base transformer, on the same device and in the same precision.
+        base: the base's opened transformer.
         tasks: names from the task table.
         sharpener: whether to load the detail sharpeners too.
         device: where to.
@@ -148,9 +148,7 @@ def load(
     tell('prompt', 0.0)
     conditioning = load_conditioning(folders, base.config, device).to(device, dtype)
     networks = {
-        name: _load_task(
-            task, folders.model, base, conditioning, sharpener=sharpener, dtype=dtype, tell=tell
-        )
+        name: _load_task(task, folders.model, base, conditioning, sharpener=sharpener, tell=tell)
         for name, task in TASKS.items()
         if name in tasks
     }
@@ -179,11 +177,13 @@ def _load_task(
     conditioning: Conditioning,
     *,
     sharpener: bool,
-    dtype: torch.dtype,
     tell: Progress,
 ) -> TaskNetwork:
+    device, dtype = conditioning.prompt.device, conditioning.prompt.dtype
     core = base.merged(
         read_lora(folder / task.core_file, base.targets),
+        device,
+        dtype,
         lambda fraction: tell(f'{task.name} core', fraction),
     )
     lcm = load_lcm(folder / task.lcm_file, base.latent_channels)
@@ -191,9 +191,11 @@ def _load_task(
     if sharpener:
         sharp = base.merged(
             read_lora(folder / task.sharpener_file, base.targets),
+            device,
+            dtype,
             lambda fraction: tell(f'{task.name} sharpener', fraction),
         )
-    lcm = lcm.to(conditioning.prompt.device, dtype)
+    lcm = lcm.to(device, dtype)
     return TaskNetwork(core, lcm, conditioning, sharp)
 
 

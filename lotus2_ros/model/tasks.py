@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lotus2_ros.types import DEPTH, NORMALS
@@ -72,7 +71,7 @@ def camera_facing_normals(image: Tensor) -> Tensor:
     vectors = image * -2.0 + 1.0
     length = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     towards_camera = vectors.new_tensor([0.0, 0.0, -1.0]).view(1, 3, 1, 1)
-    return torch.where(length > 1e-6, F.normalize(vectors, dim=1, eps=1e-6), towards_camera)
+    return torch.where(length > 1e-6, vectors / length.clamp_min(1e-6), towards_camera)
 
 
 TASKS: dict[str, Task] = {

@@ -1,0 +1,479 @@
+"""The predictor: one loaded model on one device, images in, predictions out."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, overload
+
+import torch
+from torch import Tensor
+
+from lotus2_ros.errors import DeviceError, SettingsError
+from lotus2_ros.model import loading
+from lotus2_ros.model.base import BaseTransformer
+from lotus2_ros.model.flow import MAX_STEPS, FlowStep
+from lotus2_ros.model.latents import decode_latents, encode_images, pack
+from lotus2_ros.model.tasks import TASKS
+from lotus2_ros.runtime.device import (
+    choose_device,
+    choose_precision,
+    device_name,
+    reproducible,
+)
+from lotus2_ros.runtime.preprocess import (
+    Size,
+    check_image,
+    prepare_image,
+    read_picture,
+    working_sizes,
+)
+from lotus2_ros.runtime.timing import StageClock
+from lotus2_ros.types import DEPTH, NORMALS, Prediction, UInt8Array
+
+
+@dataclass(slots=True)
+class CoreState:
+    """One image after the core predictor: what a result is decoded from, or sharpened.
+
+    Attributes:
+        latents: task name to latent (1, 16, h, w) on the device.
+        input_size: height and width of the image, in pixels.
+        clock: times of the stages so far; an image that was computed in a batch carries the times
+            of the whole batch.
+        sharpen_steps: Euler steps already taken.
+    """
+
+    latents: dict[str, Tensor]
+    input_size: Size
+    clock: StageClock
+    sharpen_steps: int = 0
+
+
+class Lotus2Predictor:
+    """Depth and normals from single images. Make one with `from_pretrained`.
+
+    Deterministic: the same image gives the same bytes, whatever ran before.
+    """
+
+    def __init__(
+        self,
+        model: loading.Lotus2Model,
+        *,
+        name: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        model_max_side: int,
+        max_side: int,
+        sharpener: bool,
+    ) -> None:
+        self._model = model
+        self._name = name
+        self._device = device
+        self._dtype = dtype
+        self._model_max_side = model_max_side
+        self._max_side = max_side
+        self._sharpener = sharpener
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path = 'nano',
+        *,
+        tasks: Sequence[str] = (DEPTH, NORMALS),
+        base: str | Path | None = None,
+        device: str | None = None,
+        precision: str | None = None,
+        sharpener: bool = True,
+        max_side: int = 0,
+        cpu_threads: int = 0,
+        progress: Callable[[str, float], None] | None = None,
+    ) -> Self:
+        """Load a model.
+
+        Args:
+            model: 'nano', a folder, or a hub id.
+            tasks: which to load; each takes memory of its own.
+            base: FLUX base, a folder or a hub id; None or '' if the model's folder holds it.
+            device: 'cpu', 'cuda', 'cuda:N'; None or 'auto' chooses, see `choose_device`.
+            precision: 'float32' or 'bfloat16'; None or 'auto' chooses, see `choose_precision`.
+            sharpener: load the detail sharpeners too.
+            max_side: longest side in pixels that the network sees; 0 is the model's own limit.
+            cpu_threads: threads of torch on the CPU; 0 leaves them as they are. This holds for
+                the whole process, not only for this predictor.
+            progress: told a loading stage's name and the fraction of it that is done.
+
+        Raises:
+            ModelFileError: a file is missing, malformed or does not fit; names file and key.
+            DeviceError: the device or precision cannot be had, or its memory is too small.
+            SettingsError: unknown tasks, or a number out of range.
+        """
+        names = _check_tasks(tasks, tuple(TASKS))
+        if not names:
+            raise SettingsError(f'tasks is empty; allowed: {", ".join(TASKS)}')
+        _check_max_side(max_side)
+        if cpu_threads < 0:
+            raise SettingsError(f'cpu_threads is {cpu_threads}; allowed: 0 or more')
+        choose_device(device, None)  # fails before anything is fetched or read
+        if cpu_threads:
+            torch.set_num_threads(cpu_threads)
+        folders = loading.locate(model, base or None, names, sharpener=sharpener)
+        with BaseTransformer(folders.base / 'transformer') as transformer:
+            place = choose_device(device, transformer.parameters)
+            dtype = choose_precision(precision, place)
+            try:
+                loaded = loading.load(
+                    folders,
+                    transformer,
+                    names,
+                    sharpener=sharpener,
+                    device=place,
+                    dtype=dtype,
+                    progress=progress,
+                )
+            except torch.OutOfMemoryError as err:
+                msg = (
+                    f'{device_name(place)} has too little free memory to load {folders.name}'
+                    f' with tasks {", ".join(names)}{" and sharpener" if sharpener else ""}: {err}'
+                )
+                raise DeviceError(msg) from err
+        return cls(
+            loaded,
+            name=folders.name,
+            device=place,
+            dtype=dtype,
+            model_max_side=folders.max_side,
+            max_side=max_side,
+            sharpener=sharpener,
+        )
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the loaded tasks, in the order in which they are computed."""
+        return tuple(self._model.tasks)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self._device
+
+    def info(self) -> dict[str, Any]:
+        """What is loaded, as plain JSON data; sizes in pixels and bytes."""
+        on_gpu = self._device.type == 'cuda'
+        return {
+            'model': self._name,
+            'device': device_name(self._device),
+            'precision': str(self._dtype).removeprefix('torch.'),
+            'tasks': list(self.tasks),
+            'parameters': self._model.parameters,
+            'max_side': self._max_side or self._model_max_side,
+            'gpu_memory_bytes': torch.cuda.memory_allocated(self._device) if on_gpu else 0,
+            'sharpener': self._sharpener,
+        }
+
+    def free_memory(self) -> None:
+        """Give back what torch keeps for later, after states and jobs have been dropped."""
+        gc.collect()
+        if self._device.type == 'cuda':
+            with torch.cuda.device(self._device):
+                torch.cuda.empty_cache()
+
+    @overload
+    def predict(
+        self,
+        rgb: UInt8Array,
+        *,
+        sharpen_steps: int = 0,
+        tasks: Sequence[str] | None = None,
+        max_side: int | None = None,
+        output_size: Size | None = None,
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self,
+        rgb: Sequence[UInt8Array],
+        *,
+        sharpen_steps: int = 0,
+        tasks: Sequence[str] | None = None,
+        max_side: int | None = None,
+        output_size: Size | None = None,
+    ) -> list[Prediction]: ...
+
+    def predict(
+        self,
+        rgb: UInt8Array | Sequence[UInt8Array],
+        *,
+        sharpen_steps: int = 0,
+        tasks: Sequence[str] | None = None,
+        max_side: int | None = None,
+        output_size: Size | None = None,
+    ) -> Prediction | list[Prediction]:
+        """Predict from one image, or from a list, whose images of one size run as one batch.
+
+        Args:
+            rgb: (H, W, 3) uint8, or a list of such.
+            sharpen_steps: Euler steps of the detail sharpener, 0 to 10; 0 is the core alone.
+            tasks: which of the loaded tasks; None is all.
+            max_side: longest side the network sees, in pixels; 0 is the model's own limit, None
+                what was given when loading.
+            output_size: height and width of the result; None is the image's own.
+
+        Returns:
+            A prediction, or a list of them in the order of the images.
+
+        Raises:
+            ImageError: an image has the wrong type or layout, or is too small.
+            SettingsError: a task is not loaded, sharpening is not possible, or a number is out
+                of range.
+        """
+        single = not isinstance(rgb, list | tuple)
+        images: Sequence[UInt8Array] = [rgb] if single else rgb  # type: ignore[list-item,assignment]
+        names = self._check_request(tasks, sharpen_steps)
+        batches: dict[tuple[Size, ...], list[int]] = {}
+        for index, image in enumerate(images):
+            # Alike in size and resizing: such images go through as one batch.
+            key = (check_image(image), *self._working_sizes(image, max_side))
+            batches.setdefault(key, []).append(index)
+        results: dict[int, Prediction] = {}
+        for (_, *sizes), members in batches.items():
+            states = self._core([images[i] for i in members], sizes, names)
+            if sharpen_steps:
+                states = self._sharpen(states, sharpen_steps)
+            results.update(zip(members, self._finish(states, output_size), strict=True))
+        return results[0] if single else [results[i] for i in range(len(images))]
+
+    def run_core(
+        self, rgb: UInt8Array, tasks: Sequence[str] | None = None, max_side: int | None = None
+    ) -> CoreState:
+        """Run the core predictor on one image (H, W, 3) uint8 and keep its latents.
+
+        The image is copied: its memory may be reused once this returns.
+
+        Raises:
+            ImageError: see `predict`.
+            SettingsError: see `predict`.
+        """
+        names = self._check_request(tasks, 0)
+        check_image(rgb)
+        return self._core([rgb], self._working_sizes(rgb, max_side), names)[0]
+
+    def finish(
+        self,
+        state: CoreState,
+        output_size: Size | None = None,
+        tasks: Sequence[str] | None = None,
+    ) -> Prediction:
+        """Decode a state, which may be decoded again, or sharpened, afterwards.
+
+        Args:
+            state: see `run_core`.
+            output_size: height and width of the result; None is the image's own.
+            tasks: which of the state's tasks; None is all.
+
+        Raises:
+            SettingsError: the state does not hold a task.
+        """
+        if tasks is not None:
+            names = _check_tasks(tasks, tuple(state.latents))
+            latents = {name: state.latents[name] for name in names}
+            state = CoreState(latents, state.input_size, state.clock, state.sharpen_steps)
+        return self._finish([state], output_size)[0]
+
+    def sharpen(
+        self, state: CoreState, steps: int, tasks: Sequence[str] | None = None
+    ) -> SharpenJob:
+        """Prepare sharpening a core state, one step at a time; computes nothing yet.
+
+        Args:
+            state: of the core predictor; it is left as it is.
+            steps: Euler steps, 1 to 10.
+            tasks: which of the state's tasks; None is all.
+
+        Raises:
+            SettingsError: the sharpener is not loaded, or steps or a task are not possible.
+        """
+        names = _check_tasks(tuple(state.latents) if tasks is None else tasks, tuple(state.latents))
+        if steps < 1:
+            raise SettingsError(f'sharpen_steps is {steps}; allowed: 1 to {MAX_STEPS}')
+        self._check_request(names, steps)
+        return SharpenJob(self, state, steps, names)
+
+    def sharpen_step(self, name: str, latent: Tensor, step: FlowStep) -> Tensor:
+        """Move one task's latent (B, 16, h, w) along the flow, and wait until it is there.
+
+        Waiting keeps a GPU's queue empty, so that a frame that comes in meanwhile is not behind
+        more than one step.
+        """
+        with torch.inference_mode(), reproducible(self._device):
+            moved = self._model.tasks[name].sharpen(latent, step)
+        if self._device.type == 'cuda':
+            torch.cuda.current_stream(self._device).synchronize()
+        return moved
+
+    def flow_steps(self, latent: Tensor, steps: int) -> tuple[FlowStep, ...]:
+        """The sharpener's steps for a latent (B, 16, h, w)."""
+        return self._model.schedule.steps(steps, pack(latent[:1]).shape[1])
+
+    def _core(
+        self, images: Sequence[UInt8Array], sizes: list[Size], names: Sequence[str]
+    ) -> list[CoreState]:
+        """Encode images of one size once, and run the core predictor of each task on them."""
+        clock = StageClock(self._device)
+        with torch.inference_mode(), reproducible(self._device):
+            with clock.stage('preprocess'):
+                prepared = [prepare_image(i, sizes, self._device, self._dtype) for i in images]
+                batch = torch.cat(prepared) if len(prepared) > 1 else prepared[0]  # (B, 3, h, w)
+            with clock.stage('encode'):
+                latent = encode_images(self._model.vae, batch)  # (B, 16, h/8, w/8)
+            latents = {}
+            for name in names:
+                with clock.stage('core'):
+                    latents[name] = self._model.tasks[name].core(latent)
+        return [
+            CoreState(
+                {name: value[i : i + 1] for name, value in latents.items()},
+                (image.shape[0], image.shape[1]),
+                clock,
+            )
+            for i, image in enumerate(images)
+        ]
+
+    def _sharpen(self, states: list[CoreState], steps: int) -> list[CoreState]:
+        """Sharpen a batch of states in one go."""
+        clock = states[0].clock
+        sharpened: list[dict[str, Tensor]] = [{} for _ in states]
+        for name in states[0].latents:
+            latent = torch.cat([state.latents[name] for state in states])
+            for step in self.flow_steps(latent, steps):
+                with clock.stage('sharpen'):
+                    latent = self.sharpen_step(name, latent, step)
+            for latents, part in zip(sharpened, latent.split(1), strict=True):
+                latents[name] = part
+        return [
+            CoreState(latents, state.input_size, clock, steps)
+            for latents, state in zip(sharpened, states, strict=True)
+        ]
+
+    def _finish(self, states: list[CoreState], output_size: Size | None) -> list[Prediction]:
+        """Decode states of one image size and one working size."""
+        size = output_size or states[0].input_size
+        if min(size) < 1:
+            raise SettingsError(f'output_size is {size}; both sides must be at least 1 px')
+        clock = StageClock(self._device)
+        values: dict[str, Any] = {}
+        with torch.inference_mode(), reproducible(self._device):
+            for name in states[0].latents:
+                latent = torch.cat([state.latents[name] for state in states])
+                with clock.stage('decode'):
+                    decoded = decode_latents(self._model.vae, latent)  # (B, 3, h, w)
+                with clock.stage('postprocess'):
+                    value = read_picture(decoded, TASKS[name], size)  # (B, C, H, W)
+                    values[name] = value.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        timings = states[0].clock.seconds() | clock.seconds()
+        timings['total'] = sum(timings.values())
+        return [
+            Prediction(
+                disparity=values[DEPTH][i, :, :, 0] if DEPTH in values else None,
+                normals=values[NORMALS][i] if NORMALS in values else None,
+                sharpen_steps=state.sharpen_steps,
+                timings=dict(timings),
+            )
+            for i, state in enumerate(states)
+        ]
+
+    def _working_sizes(self, image: UInt8Array, max_side: int | None) -> list[Size]:
+        _check_max_side(max_side)
+        limit = self._max_side if max_side is None else max_side
+        return working_sizes((image.shape[0], image.shape[1]), limit or self._model_max_side)
+
+    def _check_request(self, tasks: Sequence[str] | None, steps: int) -> tuple[str, ...]:
+        if not 0 <= steps <= MAX_STEPS:
+            raise SettingsError(f'sharpen_steps is {steps}; allowed: 0 to {MAX_STEPS}')
+        if steps and not self._sharpener:
+            msg = 'the detail sharpener is not loaded; load the model with it to sharpen'
+            raise SettingsError(msg)
+        return self.tasks if tasks is None else _check_tasks(tasks, self.tasks)
+
+
+class SharpenJob:
+    """Sharpening of one image, taken one transformer call at a time.
+
+    Between two calls anything else may run on the same predictor.
+    """
+
+    def __init__(
+        self, predictor: Lotus2Predictor, state: CoreState, steps: int, tasks: Sequence[str]
+    ) -> None:
+        self._predictor = predictor
+        self._input_size = state.input_size
+        self._steps = steps
+        self._latents = {name: state.latents[name] for name in tasks}
+        self._plan = [
+            (name, step)
+            for name, latent in self._latents.items()
+            for step in predictor.flow_steps(latent, steps)
+        ]
+        self._completed = 0
+        self._clock = StageClock(predictor.device)
+
+    @property
+    def total(self) -> int:
+        """Number of calls of `step` in all: Euler steps times tasks."""
+        return len(self._plan)
+
+    @property
+    def completed(self) -> int:
+        """Number of calls of `step` so far."""
+        return self._completed
+
+    @property
+    def done(self) -> bool:
+        """True once every step is taken."""
+        return self._completed == len(self._plan)
+
+    def step(self) -> None:
+        """Take the next Euler step; returns when the device has finished it.
+
+        Raises:
+            RuntimeError: all steps are taken.
+        """
+        if self.done:
+            raise RuntimeError('all sharpening steps are taken')
+        name, step = self._plan[self._completed]
+        with self._clock.stage('sharpen'):
+            self._latents[name] = self._predictor.sharpen_step(name, self._latents[name], step)
+        self._completed += 1
+
+    def finish(self, output_size: Size | None = None) -> Prediction:
+        """Decode the sharpened latents at an output size (height, width), the image's by default.
+
+        Raises:
+            RuntimeError: steps are left.
+        """
+        if not self.done:
+            raise RuntimeError(f'{self.total - self.completed} sharpening steps are left')
+        state = CoreState(self._latents, self._input_size, self._clock, self._steps)
+        return self._predictor.finish(state, output_size)
+
+
+def _check_tasks(tasks: Sequence[str], known: tuple[str, ...]) -> tuple[str, ...]:
+    """Tasks in the table's order.
+
+    Raises:
+        SettingsError: a task is unknown or not loaded.
+    """
+    if isinstance(tasks, str):
+        raise SettingsError(f'tasks must be a list of names, not {tasks!r}')
+    wrong = [name for name in tasks if name not in known]
+    if wrong:
+        allowed = ', '.join(known) or 'none'
+        raise SettingsError(f'task {", ".join(map(repr, wrong))} is not there; there is: {allowed}')
+    return tuple(name for name in known if name in tasks)
+
+
+def _check_max_side(max_side: int | None) -> None:
+    if max_side is not None and max_side != 0 and max_side < 32:
+        raise SettingsError(f'max_side is {max_side}; allowed: 0, or 32 px and more')
