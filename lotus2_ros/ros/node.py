@@ -85,7 +85,7 @@ class DepthNode(LifecycleNode):
             ),
             post_callback=self._on_time_jump,
         )
-        self._parameters = ParameterBridge(
+        self._bridge = ParameterBridge(
             self,
             NodeSettings,
             locked=lambda: self._session is not None,
@@ -102,7 +102,7 @@ class DepthNode(LifecycleNode):
     @property
     def settings(self) -> NodeSettings:
         """The settings as they are now."""
-        return self._parameters.settings
+        return self._bridge.settings
 
     @property
     def session(self) -> Session | None:

@@ -11,8 +11,6 @@ else:
     # Before anything imports rclpy: talk to this machine only, under both names of the setting.
     os.environ['ROS_LOCALHOST_ONLY'] = '1'
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    # The default transports lose large messages on small machines (see docs); tests must not.
-    os.environ.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'LARGE_DATA')
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
