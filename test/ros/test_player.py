@@ -163,7 +163,7 @@ def test_compressed_images_follow_remapping_and_the_size_asked_for(audience):
     assert bgr.shape == (120, 160, 3)
     assert (infos[0].width, infos[0].height) == (160, 120)
     # The picture itself, in the right channel order.
-    names = [p for p in sorted(SAMPLES.glob('*.jpg'))]
+    names = sorted(SAMPLES.glob('*.jpg'))
     candidates = [cv2.resize(cv2.imread(str(p)), (160, 120), interpolation=3) for p in names]
     differences = [np.abs(bgr.astype(int) - c.astype(int)).mean() for c in candidates]
     assert min(differences) < 4
