@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import gc
 import logging
 import time
 import weakref
@@ -11,9 +10,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 import numpy as np
-import torch
 
-from lotus2_ros.errors import DeviceError
+from lotus2_ros.errors import DeviceError, Lotus2Error, WorkerError
 from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.runtime.scheduler import FrameJob, TwoRateScheduler
 from lotus2_ros.settings import ModelSettings
@@ -64,7 +62,6 @@ class Engine:
         self._channel = channel
         self._inbox = inbox
         self._scheduler = TwoRateScheduler(predictor, take_frame=self._take, emit=self._emit)
-        self._in_work: FrameJob | None = None
         self._retry: FrameJob | None = None
         # Filled by finalizers, which may run anywhere: nothing but an append may happen there.
         self._retired: collections.deque[int] = collections.deque()
@@ -144,12 +141,9 @@ class Engine:
                 output_size=(frame.output_height, frame.output_width),
                 context=Ticket(frame, self._retired.append),
             )
-        self._in_work = job
         return job
 
     def _emit(self, job: FrameJob, prediction: Prediction, sharp: bool) -> None:
-        if not sharp:
-            self._in_work = None
         arrays = [a for a in (prediction.disparity, prediction.normals) if a is not None]
         if not all(np.isfinite(array).all() for array in arrays):
             self._fail(job, sharp, 'non-finite output')
@@ -166,7 +160,10 @@ class Engine:
         for view, array in zip(views, (prediction.disparity, prediction.normals), strict=True):
             if view is not None and array is not None:
                 np.copyto(view, array)
-        timings = dict(prediction.timings)
+        timings = {
+            'model' if stage == 'total' else stage: seconds
+            for stage, seconds in prediction.timings.items()
+        }
         if not sharp:
             timings['worker'] = time.monotonic() - job.context.taken_s
         self._channel.send(
@@ -187,3 +184,56 @@ class Engine:
     def _fail(self, job: FrameJob, sharp: bool, message: str) -> None:
         _LOGGER.error('frame %d%s: %s', job.sequence, ', sharpened' if sharp else '', message)
         self._channel.send(FrameFailed(job.sequence, sharp, message))
+
+    def _run_once(self) -> bool:
+        """One piece of work; True if there was any.
+
+        Raises:
+            StickyDeviceError: only a new process helps.
+            WorkerError: the client is gone.
+        """
+        try:
+            return self._scheduler.run_once()
+        except WorkerError:
+            raise
+        except Exception as err:
+            fault = classify(err)
+            expected = isinstance(err, Lotus2Error)
+            message = str(err) if expected else f'{type(err).__name__}: {err}'
+            failure = self._scheduler.failed
+            if fault == 'sticky':
+                raise StickyDeviceError(message) from err
+            if failure is None:
+                raise
+            if not expected:
+                _LOGGER.exception('unexpected error of the model')
+        # Only here are the exception and with it the failed frame's tensors gone, so that freeing
+        # memory frees any.
+        if fault == 'memory':
+            self._make_room()
+            ticket: Ticket = failure.job.context
+            if not failure.sharp and not ticket.retried:
+                ticket.retried = True
+                self._retry = failure.job
+                return True
+        self._fail(failure.job, failure.sharp, message)
+        return True
+
+    def _make_room(self) -> None:
+        """Give up the sharpener before the core, and all caches."""
+        given_up = self._scheduler.cancel_sharpen()
+        if given_up is not None:
+            self._fail(given_up, True, 'sharpening given up: the device is out of memory')
+        self._predictor.free_memory()
+
+    def _report(self) -> None:
+        """Tell the client which frames and rings are done with, and now and then how it goes."""
+        while self._retired:
+            self._channel.send(Retired(self._retired.popleft()))
+        if self._retry is None:
+            for number in self._inbox.drop_outgrown_rings():
+                self._channel.send(RingReleased(number))
+        now_s = time.monotonic()
+        if now_s - self._info_sent_s >= _INFO_PERIOD_S:
+            self._info_sent_s = now_s
+            self._channel.send(Info(self._predictor.info()))

@@ -23,8 +23,8 @@ class WorkerResult:
         normals: (H, W, 3) float32 in shared memory, read-only, see `Prediction.normals`, or None.
         sharp: True for a sharpened result; its frame had a core result before.
         sharpen_steps: rectified-flow steps behind it; 0 for a core result.
-        timings: stage name to seconds; beside the model's own stages 'worker' (frame taken to
-            result sent, core results only) and 'total' (commit_frame to this callback).
+        timings: stage name to seconds: the model's own stages, 'model' (their sum), 'worker' (frame
+            taken to result sent, core results only), 'total' (commit_frame to this callback).
         context: the object given to `commit_frame`, the same for core and sharp result of a frame.
     """
 

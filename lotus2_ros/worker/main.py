@@ -84,8 +84,12 @@ def _serve(channel: Channel, inbox: Inbox, settings: ModelSettings) -> NoReturn:
     reporter = _ProgressReporter(channel)
     reporter('importing torch', 0.0)
     # Imported only now, under the eyes of the inbox: it takes seconds, and the client may go.
-    from lotus2_ros.worker.engine import Engine, StickyDeviceError
-
+    try:
+        from lotus2_ros.worker.engine import Engine, StickyDeviceError
+    except ImportError as err:
+        _LOGGER.exception('the model code cannot be imported')
+        channel.send(LoadFailed('ImportError', f'{err}; is torch installed for {sys.executable}?'))
+        _exit(EXIT_LOAD_FAILED)
     try:
         engine = Engine.load(settings, channel, inbox, reporter)
     except WorkerError:

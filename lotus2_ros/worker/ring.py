@@ -128,6 +128,8 @@ class Ring:
         Raises:
             WorkerError: no such slot, or too small a one.
         """
+        if not disparity and not normals:
+            return None, None
         layout = self.layout
         pixels = height * width
         count = pixels * (disparity + 3 * normals)
