@@ -1,0 +1,1 @@
+"""The paper's training recipe: synthetic scenes, stages, metrics. Imports torch; no ROS."""

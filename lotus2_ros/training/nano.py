@@ -1,0 +1,194 @@
+"""The whole recipe in order: textures, autoencoder, core predictor, detail sharpener, export."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lotus2_ros.model.latents import encode_images
+from lotus2_ros.training.core_stage import decoded_loss, train_core
+from lotus2_ros.training.export import export_model
+from lotus2_ros.training.network import TwoStageNetwork, build_vae
+from lotus2_ros.training.optimiser import Clock, Optimiser
+from lotus2_ros.training.random_draws import Draws
+from lotus2_ros.training.scenes import SceneSource, render
+from lotus2_ros.training.settings import Optimisation, TrainingSettings
+from lotus2_ros.training.sharpener_stage import train_sharpener
+from lotus2_ros.training.state import RunState
+from lotus2_ros.training.textures import (
+    TRAINING_PHOTOGRAPHS,
+    build_pyramid,
+    load_photographs,
+)
+from lotus2_ros.training.vae_stage import autoencoder_loss, measure_latents, train_vae
+
+STAGES = ('vae', 'core', 'sharpener')
+
+
+class NanoTraining:
+    """A run of the recipe that can stop at any step and go on later."""
+
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        folder: Path,
+        device: torch.device | str,
+        *,
+        photographs: Path | None = None,
+        moments: bool = True,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        """Prepare textures, networks and the state of an earlier run.
+
+        Args:
+            settings: the recipe.
+            folder: holds `state.pt` and `log.jsonl`; made if missing.
+            device: to train on.
+            photographs: folder with the photographs, if not where the packages keep them.
+            moments: keep the optimiser's moments in the state file.
+            say: takes a line of progress.
+        """
+        self.settings = settings
+        self.folder = folder
+        self.device = torch.device(device)
+        self._say = say
+        self._photographs = photographs
+        self._moments = moments
+        self._begun = time.monotonic()
+        folder.mkdir(parents=True, exist_ok=True)
+        # TF32 keeps ten bits of mantissa in matrix products, enough for training.
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+        self.state = RunState.load(folder / 'state.pt', self.device)
+        self.state.runs += 1
+        self._build()
+
+    def _build(self) -> None:
+        settings, device = self.settings, self.device
+        generator = torch.Generator(device).manual_seed(settings.seed)
+        images = load_photographs(TRAINING_PHOTOGRAPHS, self._photographs)
+        self.textures = build_pyramid(images, Draws(generator), settings.textures)
+        # A resumed run goes on with scenes that no earlier run has seen.
+        stream = torch.Generator(device).manual_seed(settings.seed * 1000 + self.state.runs)
+        self.draws = Draws(torch.Generator(device).manual_seed(settings.seed + self.state.runs))
+        with torch.random.fork_rng():
+            # diffusers initialises from the global state; it is put back after.
+            torch.manual_seed(settings.seed)
+            self.vae = build_vae(settings.architecture).to(device)
+            self.network = TwoStageNetwork(settings.architecture, device)
+        renderer: Any = render
+        self._encode: Any = encode_images
+        self._decoded_loss: Any = decoded_loss
+        self._autoencoder_loss: Any = autoencoder_loss
+        if settings.compiled:
+            torch._dynamo.config.recompile_limit = 64
+            renderer = torch.compile(render, dynamic=False)
+            self._encode = torch.compile(encode_images, dynamic=False)
+            self._decoded_loss = torch.compile(decoded_loss, dynamic=False)
+            self._autoencoder_loss = torch.compile(autoencoder_loss, dynamic=False)
+            self.network.compile_blocks()
+        self.source = SceneSource(self.textures, stream, renderer=renderer)
+        if self.state.vae is not None:
+            self.vae.load_state_dict(self.state.vae)
+        if self.state.scaling is not None:
+            self._set_scaling(*self.state.scaling)
+        if self.state.network is not None:
+            self.network.load_state_dict(self.state.network)
+
+    def _set_scaling(self, scaling: float, shift: float) -> None:
+        self.vae.register_to_config(scaling_factor=scaling, shift_factor=shift)
+
+    def run(self, seconds: float = float('inf'), *, last_stage: str = STAGES[-1]) -> bool:
+        """Go on with the stages for a while.
+
+        Args:
+            seconds: stop after this much time since the run was prepared.
+            last_stage: stop after this stage.
+
+        Returns:
+            True if all stages up to the last one are finished.
+        """
+        for stage in STAGES[: STAGES.index(last_stage) + 1]:
+            left = seconds - (time.monotonic() - self._begun)
+            if left <= 0 or not self._run_stage(stage, left):
+                return False
+        return True
+
+    def _run_stage(self, stage: str, left: float) -> bool:
+        parameters, settings = self._trained(stage)
+        if stage in self.state.stages and self._over(stage, settings):
+            return True
+        for module in (self.vae, self.network):
+            module.requires_grad_(False)
+        for value in parameters.values():
+            value.requires_grad_(True)
+        optimiser = Optimiser(parameters, Clock(settings))
+        self.state.restore(stage, optimiser)
+        shared = (self.source, self.draws, self.settings, optimiser, self._report)
+        self._say(f'{stage}: {sum(v.numel() for v in parameters.values()) / 1e6:.2f} M parameters')
+        if stage == 'vae':
+            train_vae(self.vae, *shared, loss_function=self._autoencoder_loss, until=left)
+        elif stage == 'core':
+            train_core(
+                self.network,
+                self.vae,
+                *shared,
+                encode=self._encode,
+                decode_loss=self._decoded_loss,
+                until=left,
+            )
+        else:
+            train_sharpener(self.network, self.vae, *shared, encode=self._encode, until=left)
+        over = optimiser.clock.progress >= 1
+        if over:
+            optimiser.load_average()
+            if stage == 'vae':
+                measure_latents(self.vae, self.source, self.settings)
+                config = self.vae.config
+                self.state.scaling = (config.scaling_factor, config.shift_factor)
+        self.state.record(stage, optimiser, moments=self._moments and not over)
+        self._record_weights(stage)
+        return over
+
+    def _trained(self, stage: str) -> tuple[dict[str, nn.Parameter], Optimisation]:
+        if stage == 'vae':
+            return dict(self.vae.named_parameters()), self.settings.vae
+        if stage == 'core':
+            return self.network.core_parameters(), self.settings.core
+        return self.network.sharpener_parameters(), self.settings.sharpener
+
+    def _over(self, stage: str, settings: Optimisation) -> bool:
+        done = self.state.stages[stage]
+        return done.seconds >= settings.seconds or done.steps >= settings.steps
+
+    def _record_weights(self, stage: str) -> None:
+        self.state.vae = self.vae.state_dict()
+        if stage != 'vae':
+            self.state.network = self.network.state_dict()
+        self.state.save(self.folder / 'state.pt')
+
+    def export(self, folder: Path) -> None:
+        """Write the model folder from averaged weights; training may go on afterwards."""
+        current = {k: v.clone() for k, v in self.network.state_dict().items()}
+        unfinished = self.state.stages.get('core')
+        if unfinished is not None and not self._over('core', self.settings.core):
+            self.network.load_state_dict(
+                {k: v.float() for k, v in unfinished.average.items()}, strict=True
+            )
+        export_model(folder, self.network, self.vae, self.settings.architecture)
+        self.network.load_state_dict(current)
+
+    def _report(self, stage: str, step: int, figures: dict[str, float]) -> None:
+        seconds = time.monotonic() - self._begun
+        with (self.folder / 'log.jsonl').open('a') as file:
+            row = {'stage': stage, 'step': step, 'seconds': round(seconds, 2), **figures}
+            file.write(json.dumps(row) + '\n')
+        if step % 500 == 0 or step == 100:
+            shown = ' '.join(f'{name} {value:.4g}' for name, value in figures.items())
+            self._say(f'[{seconds:6.1f} s] {stage} {step}: {shown}')

@@ -1,0 +1,146 @@
+"""What nano is made of and how it is trained: the only place these numbers live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+LATENT_CHANNELS = 16
+TOKEN_CHANNELS = 4 * LATENT_CHANNELS
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Shape of a small model of FLUX's classes.
+
+    Attributes:
+        vae_channels: channels of the four resolutions of the VAE, finest first.
+        norm_groups: groups of the VAE's group normalisation.
+        heads: attention heads.
+        head_dim: channels of a head; the three `rope_axes` sum to it.
+        rope_axes: rotary channels for text, row and column.
+        double_blocks: blocks with separate image and text streams.
+        single_blocks: blocks with one joined stream.
+        text_tokens: learnt constants that stand where FLUX has the empty prompt.
+        text_dim: channels of a text token.
+        pooled_dim: channels of the pooled prompt.
+        lora_rank: rank of the core's and the sharpener's adapters.
+        max_side: longest image side the model is run at, px.
+    """
+
+    vae_channels: tuple[int, int, int, int] = (8, 16, 32, 64)
+    norm_groups: int = 4
+    heads: int = 3
+    head_dim: int = 64
+    rope_axes: tuple[int, int, int] = (8, 28, 28)
+    double_blocks: int = 2
+    single_blocks: int = 8
+    text_tokens: int = 8
+    text_dim: int = 64
+    pooled_dim: int = 32
+    lora_rank: int = 32
+    max_side: int = 320
+
+    def vae_config(self) -> dict[str, Any]:
+        """Arguments of diffusers' AutoencoderKL."""
+        return {
+            'in_channels': 3,
+            'out_channels': 3,
+            'down_block_types': ['DownEncoderBlock2D'] * 4,
+            'up_block_types': ['UpDecoderBlock2D'] * 4,
+            'block_out_channels': list(self.vae_channels),
+            'layers_per_block': 1,
+            'latent_channels': LATENT_CHANNELS,
+            'norm_num_groups': self.norm_groups,
+            'use_quant_conv': False,
+            'use_post_quant_conv': False,
+            'mid_block_add_attention': False,
+            'scaling_factor': 1.0,
+            'shift_factor': 0.0,
+        }
+
+    def transformer_config(self) -> dict[str, Any]:
+        """Arguments of diffusers' FluxTransformer2DModel."""
+        return {
+            'in_channels': TOKEN_CHANNELS,
+            'num_layers': self.double_blocks,
+            'num_single_layers': self.single_blocks,
+            'attention_head_dim': self.head_dim,
+            'num_attention_heads': self.heads,
+            'joint_attention_dim': self.text_dim,
+            'pooled_projection_dim': self.pooled_dim,
+            'guidance_embeds': True,
+            'axes_dims_rope': list(self.rope_axes),
+        }
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """One stage's optimisation.
+
+    Attributes:
+        batch: scenes a step.
+        seconds: length of the stage; the learning rate follows a cosine over it.
+        steps: most steps of the stage, whichever comes first.
+        rate: peak learning rate.
+        warmup: steps of linear warm-up, also after resuming.
+        decay: weight decay.
+        betas: of AdamW.
+        clip: largest norm of the gradient.
+        average: decay of the exponential moving average of the weights.
+    """
+
+    batch: int
+    seconds: float
+    rate: float
+    steps: int = 1_000_000
+    warmup: int = 200
+    decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)
+    clip: float = 1.0
+    average: float = 0.999
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """The whole recipe.
+
+    Attributes:
+        architecture: of the model.
+        vae: optimisation of the autoencoder.
+        core: optimisation of base, core adapters, LCM and prompt constants together.
+        sharpener: optimisation of the sharpener's adapters.
+        sizes: (height, width) of the training pictures; one is drawn each step.
+        size_weights: how often each size is drawn, at the start of the core stage.
+        late_size_weights: the same at its end.
+        latent_noise_weight: weight of the autoencoder's KL term.
+        decoded_share: share of a batch whose prediction is also compared after decoding.
+        decoded_weight: weight of that comparison.
+        decoded_from: progress of the core stage from which it is made.
+        textures: number of textures.
+        seed: of scenes, textures and initial weights.
+        precision: 'bfloat16' (autocast) or 'float32' (TF32 on GPUs that have it).
+        compiled: compile renderer, encoder and blocks.
+    """
+
+    architecture: Architecture = field(default_factory=Architecture)
+    vae: Optimisation = field(
+        default_factory=lambda: Optimisation(batch=40, seconds=75, rate=2e-3, betas=(0.9, 0.99))
+    )
+    core: Optimisation = field(
+        default_factory=lambda: Optimisation(batch=128, seconds=900, rate=1e-3)
+    )
+    sharpener: Optimisation = field(
+        default_factory=lambda: Optimisation(batch=96, seconds=80, rate=1e-3, decay=0.0)
+    )
+    sizes: tuple[tuple[int, int], ...] = ((192, 256), (240, 320), (208, 320))
+    size_weights: tuple[float, ...] = (0.9, 0.05, 0.05)
+    late_size_weights: tuple[float, ...] = (0.2, 0.5, 0.3)
+    latent_noise_weight: float = 1e-4
+    decoded_share: float = 0.25
+    decoded_weight: float = 1.0
+    decoded_from: float = 0.5
+    textures: int = 192
+    seed: int = 2
+    precision: str = 'bfloat16'
+    compiled: bool = True

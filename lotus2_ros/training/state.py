@@ -1,0 +1,102 @@
+"""What a training run needs to go on after an interruption, in one file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lotus2_ros.training.optimiser import Optimiser
+
+
+@dataclass
+class StageState:
+    """One stage's progress.
+
+    Attributes:
+        seconds: spent so far.
+        steps: made so far.
+        average: averaged weights by parameter name.
+        adam: the optimiser's own state, or None if it was left out to keep the file small.
+    """
+
+    seconds: float
+    steps: int
+    average: dict[str, Any]
+    adam: dict[str, Any] | None = None
+
+
+@dataclass
+class RunState:
+    """The whole run's progress.
+
+    Attributes:
+        vae: weights, or None before the first stage.
+        scaling: the latents' (scaling_factor, shift_factor), or None until the VAE is finished.
+        network: weights, or None before the core stage.
+        stages: by name: 'vae', 'core', 'sharpener'.
+        runs: how often the run was started; seeds the scenes, so that no run repeats another's.
+    """
+
+    vae: dict[str, Any] | None = None
+    scaling: tuple[float, float] | None = None
+    network: dict[str, Any] | None = None
+    stages: dict[str, StageState] = field(default_factory=dict)
+    runs: int = 0
+
+    def record(self, name: str, optimiser: Optimiser, *, moments: bool) -> None:
+        """Note a stage's progress.
+
+        Args:
+            name: of the stage.
+            optimiser: of the stage.
+            moments: keep AdamW's moments too; without them the stage resumes with a warm-up.
+        """
+        clock = optimiser.clock
+        average = {key: value.half() for key, value in optimiser.average.items()}
+        adam = optimiser.adam.state_dict() if moments else None
+        self.stages[name] = StageState(clock.seconds, clock.steps, average, adam)
+
+    def restore(self, name: str, optimiser: Optimiser) -> None:
+        """Set an optimiser to a stage's recorded progress; nothing happens if there is none."""
+        if name not in self.stages:
+            return
+        stage = self.stages[name]
+        optimiser.clock.resume(stage.seconds, stage.steps)
+        for key, value in optimiser.average.items():
+            value.copy_(stage.average[key])
+        if stage.adam is not None:
+            optimiser.adam.load_state_dict(stage.adam)
+
+    def save(self, path: Path) -> None:
+        """Write the state; an interrupted write leaves the former file whole."""
+        content = {
+            'vae': self.vae,
+            'scaling': self.scaling,
+            'network': self.network,
+            'runs': self.runs,
+            'stages': {
+                name: {
+                    'seconds': stage.seconds,
+                    'steps': stage.steps,
+                    'average': stage.average,
+                    'adam': stage.adam,
+                }
+                for name, stage in self.stages.items()
+            },
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix('.partial')
+        torch.save(content, partial)
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device | str) -> RunState:
+        """Read a state, or begin with an empty one where there is no file."""
+        if not path.exists():
+            return cls()
+        content = torch.load(path, map_location=device, weights_only=True)
+        stages = {name: StageState(**stage) for name, stage in content.pop('stages').items()}
+        return cls(**content, stages=stages)
