@@ -56,7 +56,10 @@ def write_picture(path: Path, pixels: UInt8Array, *, jpeg_quality: int = 92) -> 
         ImageError: the file cannot be written.
     """
     bgr = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    encoded, data = cv2.imencode(path.suffix, bgr, [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
+    # OpenCV warns about an option that a format does not know.
+    is_jpeg = path.suffix.lower() in ('.jpg', '.jpeg')
+    options = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if is_jpeg else []
+    encoded, data = cv2.imencode(path.suffix, bgr, options)
     if not encoded:
         raise ImageError(f'{path}: cannot be encoded as {path.suffix}')
     try:

@@ -1,0 +1,73 @@
+"""The `lotus2` command. Only the chosen subcommand is imported: `lotus2 --help` stays quick."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from lotus2_ros import __version__
+from lotus2_ros.errors import Lotus2Error
+
+COMMANDS = {
+    'predict': 'depth and normals of photographs, without ROS',
+    'demo': 'camera and depth node on real photographs, watched over DDS',
+    'models': 'what a model folder holds, and what is wrong with it',
+    'benchmark': 'how long each stage of the model takes',
+    'train': 'train a small model, the way of the paper',
+    'evaluate': 'accuracy of a model against ground truth',
+}
+"""Subcommand, which is also its module beside this one, to what it does.
+
+Each module has `add_arguments(parser)` and `run(args) -> int`.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand.
+
+    Returns:
+        Its exit code; 1 for an error, 2 for a wrong command line, 130 after Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments else ''
+    if name not in COMMANDS:
+        parser = _overview()
+        parser.parse_args(arguments)  # --help and --version end here, unknown words too
+        parser.print_help(sys.stderr)
+        return 2
+    module = importlib.import_module(f'lotus2_ros.tools.{name}')
+    parser = argparse.ArgumentParser(
+        prog=f'lotus2 {name}',
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    args = parser.parse_args(arguments[1:])
+    try:
+        return int(module.run(args))
+    except Lotus2Error as error:
+        print(f'lotus2 {name}: error: {error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f'lotus2 {name}: interrupted', file=sys.stderr)
+        return 130
+
+
+def _overview() -> argparse.ArgumentParser:
+    width = max(len(name) for name in COMMANDS)
+    lines = [f'  {name:{width}}  {about}' for name, about in COMMANDS.items()]
+    parser = argparse.ArgumentParser(
+        prog='lotus2',
+        description='Depth and surface normals from single images with Lotus-2.',
+        epilog='commands (lotus2 COMMAND --help tells more):\n' + '\n'.join(lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--version', action='version', version=f'%(prog)s {__version__}')
+    parser.add_argument('command', choices=list(COMMANDS), metavar='COMMAND', nargs='?')
+    return parser
+
+
+if __name__ == '__main__':
+    sys.exit(main())
