@@ -10,6 +10,7 @@ import numpy as np
 
 from lotus2_ros.ros.monitor import Monitor
 from lotus2_ros.ros.outputs import OutputSet
+from lotus2_ros.ros.problems import ProblemLog
 from lotus2_ros.ros.products import Frame, Products
 from lotus2_ros.worker.client import WorkerResult, WorkerState
 
@@ -41,7 +42,7 @@ class Delivery:
         self._monitor = monitor
         self._epoch = epoch
         self._state_changed = state_changed
-        self._log = log
+        self._problems = ProblemLog(log)
         self.output_size: tuple[int, int] | None = None
 
     def on_result(self, result: WorkerResult) -> None:
@@ -54,13 +55,14 @@ class Delivery:
         for values in (result.disparity, result.normals):
             if values is not None and not np.isfinite(values).all():
                 self._monitor.count('model output not finite')
-                self._log('the model gave values that are not finite; the frame is dropped')
+                self._report('the model gave values that are not finite')
                 return
             if values is not None:
                 self.output_size = (values.shape[1], values.shape[0])
         outputs, topics = (
             (self._sharp, frame.sharp.deliver) if result.sharp else (self._core, frame.core.deliver)
         )
+        self._monitor.model_problem('')
         products = Products(frame, result.disparity, result.normals)
         sent, publishing = outputs.publish(products.messages(topics))
         for topic in products.empty:
@@ -90,4 +92,8 @@ class Delivery:
     def on_frame_error(self, context: Any, message: str) -> None:  # noqa: ARG002
         """Count and log it; the worker lives on."""
         self._monitor.count('frame failed')
-        self._log(f'a frame failed: {message}')
+        self._report(f'the model cannot work on this image: {message}')
+
+    def _report(self, text: str) -> None:
+        self._monitor.model_problem(text)
+        self._problems.report(text)

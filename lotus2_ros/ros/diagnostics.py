@@ -15,6 +15,15 @@ from lotus2_ros.settings import NodeSettings
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
+_INFO_NAMES = {
+    'model': 'model folder',
+    'tasks': 'tasks loaded',
+    'sharpener': 'sharpener loaded',
+    'max_side': 'model max_side [px]',
+    'gpu_memory_bytes': 'GPU memory [B]',
+}
+
+
 class State(Enum):
     """What a consumer can expect of the output right now."""
 
@@ -212,7 +221,7 @@ def _values(health: Health) -> dict[str, str]:
         'sharpening': f'{settings.sharpen_steps} steps at {settings.sharpen_rate_hz:g} Hz',
     }
     for key, value in health.info.items():
-        values[f'model {key}'] = str(value)
+        values[_INFO_NAMES.get(key, key)] = str(value)
     for event in ('input', 'result', 'sharp result'):
         values[f'{event} rate [Hz]'] = f'{measured.rates.get(event, 0.0):.2f}'
         age = measured.ages.get(event)

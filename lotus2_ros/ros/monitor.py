@@ -23,7 +23,7 @@ class Measurements:
         ages: event name to seconds since it last happened; absent if it never did.
         latencies: stage name to (median, 95th percentile) in seconds.
         counts: cause to how often, of drops and other incidents.
-        problem: what is wrong with the input right now, empty if nothing.
+        problem: what is wrong with the images right now, empty if nothing.
         problem_age: seconds since `problem` began.
     """
 
@@ -42,11 +42,11 @@ class Monitor:
         self._clock = clock
         self._lock = threading.Lock()
         self._events: dict[str, deque[float]] = {}
+        self._first: dict[str, float] = {}
         self._last: dict[str, float] = {}
         self._durations: dict[str, deque[float]] = {}
         self._counts: Counter[str] = Counter()
-        self._problem = ''
-        self._problem_since = 0.0
+        self._problems: dict[str, tuple[str, float]] = {}
 
     def event(self, name: str) -> None:
         """Something that has a rate happened: an image came, a result went out."""
@@ -55,6 +55,7 @@ class Monitor:
             times = self._events.setdefault(name, deque())
             times.append(now)
             _forget(times, now)
+            self._first.setdefault(name, now)
             self._last[name] = now
 
     def count(self, cause: str) -> None:
@@ -70,26 +71,41 @@ class Monitor:
 
     def input_problem(self, text: str) -> None:
         """The latest image could not be used, or (empty text) it could."""
+        self._set_problem('input', text)
+
+    def model_problem(self, text: str) -> None:
+        """The model could not work on the latest image, or (empty text) it could."""
+        self._set_problem('model', text)
+
+    def _set_problem(self, source: str, text: str) -> None:
         now = self._clock()
         with self._lock:
-            if not self._problem and text:
-                self._problem_since = now
-            self._problem = text
+            if text:
+                since = self._problems.get(source, (text, now))[1]
+                self._problems[source] = (text, since)
+            else:
+                self._problems.pop(source, None)
 
     def snapshot(self) -> Measurements:
         """Everything, as of now."""
         now = self._clock()
         with self._lock:
+            problem, since = min(self._problems.values(), key=lambda p: p[1], default=('', now))
             for times in self._events.values():
                 _forget(times, now)
             return Measurements(
-                rates={name: len(t) / _RATE_WINDOW_S for name, t in self._events.items()},
+                rates={name: self._rate(name, now) for name in self._events},
                 ages={name: now - at for name, at in self._last.items()},
                 latencies={name: _percentiles(d) for name, d in self._durations.items()},
                 counts=dict(self._counts),
-                problem=self._problem,
-                problem_age=now - self._problem_since if self._problem else 0.0,
+                problem=problem,
+                problem_age=now - since,
             )
+
+    def _rate(self, name: str, now: float) -> float:
+        # Young events have not had the whole window to happen in.
+        window = min(_RATE_WINDOW_S, max(now - self._first[name], 0.5))
+        return len(self._events[name]) / window
 
 
 def _forget(times: deque[float], now: float) -> None:

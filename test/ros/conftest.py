@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -17,3 +19,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if '/test/ros/' in item.path.as_posix():
             item.add_marker(pytest.mark.ros)
+
+
+@pytest.fixture(scope='session')
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A complete model folder of the real classes at tiny size."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from tiny import make_tiny_model
+
+    return str(make_tiny_model(tmp_path_factory.mktemp('models') / 'tiny'))

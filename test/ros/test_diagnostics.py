@@ -104,6 +104,6 @@ def test_the_message_shows_all_figures() -> None:
     assert values['latency total p50/p95 [ms]'] == '100.0 / 150.0'
     assert values['dropped: replaced'] == '3'
     assert values['withheld: ~/points'] == 'no camera'
-    assert values['model precision'] == 'float32'
+    assert values['precision'] == 'float32'
     assert values['image size [px]'] == '640x480'
     assert values['scale'].startswith('fixed: z = 1 / (1 d + 0.1)')

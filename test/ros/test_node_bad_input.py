@@ -1,0 +1,161 @@
+"""Whatever comes in: a clear reason, a counter, no output, and a node that lives on."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from rcl_interfaces.msg import Parameter, ParameterValue
+from rcl_interfaces.srv import SetParametersAtomically
+from rig import Rig, image_of, info_of, picture, wait_until
+
+
+@pytest.fixture(scope='module')
+def rig(tiny_model: str) -> Iterator[Rig]:
+    rig = Rig(
+        {
+            'model': tiny_model,
+            'scale_mode': 'fixed',
+            'cpu_threads': 1,
+            'diagnostics_rate_hz': 20.0,
+        }
+    )
+    try:
+        rig.wait_ready()
+        rig.send_info(info_of())
+        rig.listen('depth/image')
+        yield rig
+        assert rig.node_errors == []
+    finally:
+        rig.close()
+
+
+def spoil(**changes: Any) -> Callable[[Rig, Any], None]:
+    def apply(_: Rig, message: Any) -> None:
+        for name, value in changes.items():
+            setattr(message, name, value)
+
+    return apply
+
+
+def stamped(offset_s: float) -> Callable[[Rig, Any], None]:
+    def apply(rig: Rig, message: Any) -> None:
+        now = rig.peer.get_clock().now().nanoseconds + round(offset_s * 1e9)
+        message.header.stamp = Time(sec=now // 10**9, nanosec=now % 10**9)
+
+    return apply
+
+
+def unstamped(_: Rig, message: Any) -> None:
+    message.header.stamp = Time()
+
+
+@pytest.mark.parametrize(
+    ('change', 'cause', 'reason'),
+    [
+        (spoil(encoding='32FC1'), 'bad image', "encoding '32FC1' is not supported"),
+        (spoil(step=10), 'bad image', 'step is 10 bytes'),
+        (spoil(data=array.array('B', bytes(100))), 'bad image', 'data has 100 bytes'),
+        (spoil(width=0, height=0), 'bad image', 'no pixels'),
+        (spoil(width=2**31, height=2**31), 'bad image', 'more than'),
+        (unstamped, 'zero stamp', 'must stamp its images'),
+        (stamped(5.0), 'future stamp', 'synchronise the clocks'),
+        (stamped(-60.0), 'old stamp', 'synchronise the clocks'),
+    ],
+)
+def test_a_bad_image_is_named_counted_and_survived(
+    rig: Rig, change: Callable[[Rig, Any], None], cause: str, reason: str
+) -> None:
+    before = rig.counts().get(cause, 0)
+    rig.received.clear()
+    message = image_of(picture())
+    message.header.stamp = rig.stamp()
+    change(rig, message)
+    rig.publisher('/image', type(message)).publish(message)
+    values = rig.wait_state('SUSPECT')
+    assert reason in values['message']
+    assert rig.counts()[cause] == before + 1
+    assert int(values[f'dropped: {cause}']) == before + 1
+    assert rig.of('depth/image') == []
+    rig.frame()
+    rig.wait_state('OK')
+
+
+def test_the_same_image_twice_gives_one_result(rig: Rig) -> None:
+    rig.received.clear()
+    message = image_of(picture())
+    stamp = rig.send(message)
+    rig.get('depth/image', stamp)
+    before = rig.counts().get('duplicate stamp', 0)
+    rig.send(message, stamp=stamp)
+    wait_until(lambda: rig.counts().get('duplicate stamp', 0) == before + 1, what='a duplicate')
+    rig.frame()
+    assert len([m for m in rig.of('depth/image') if m.header.stamp == stamp]) == 1
+
+
+def test_a_black_image_is_an_image(rig: Rig) -> None:
+    rig.frame(np.zeros((48, 64, 3), np.uint8))
+
+
+def test_an_image_too_small_for_the_model_is_named_and_survived(rig: Rig) -> None:
+    rig.send(image_of(np.full((3, 5, 3), 255, np.uint8)))
+    assert '3x5' in rig.wait_state('SUSPECT')['message']
+    assert rig.counts()['frame failed'] == 1
+    rig.frame()
+    rig.wait_state('OK')
+
+
+@pytest.mark.parametrize(
+    ('values', 'reason'),
+    [
+        ({'min_range': 50.0}, 'below max_range'),
+        ({'max_range': -1.0}, 'out of range'),
+        ({'max_range': float('nan')}, 'out of range'),
+        ({'disparity_shift': float('inf')}, 'out of range'),
+        ({'scale_mode': 'metric'}, 'allowed: relative, fixed'),
+        ({'nav_stride': 0}, 'out of range'),
+        ({'nav_stride': 'four'}, 'Wrong parameter type'),
+        ({'max_side': 7}, 'allowed: 0, or 32 to 4096'),
+        ({'no_such_parameter': 1}, 'undeclared'),
+        ({'model': 'nano'}, 'deactivate and clean up first'),
+        ({'color_min': 0.9, 'color_max': 0.1}, 'color_min 0.9 must be below color_max 0.1'),
+        ({'nav_stride': 8, 'scale_mode': 'nonsense'}, 'allowed: relative, fixed'),
+    ],
+)
+def test_a_bad_parameter_is_refused_with_its_reason_and_nothing_changes(
+    rig: Rig, values: dict[str, Any], reason: str
+) -> None:
+    before = rig.node.settings
+    done, why = rig.set(**values)
+    assert not done
+    assert reason in why
+    assert rig.node.settings == before
+    assert rig.node.get_parameter('nav_stride').value == before.nav_stride
+
+
+def test_values_that_fit_only_together_are_set_together(rig: Rig) -> None:
+    assert rig.set(min_range=50.0, max_range=60.0) == (True, '')
+    assert rig.set(min_range=0.1, max_range=40.0) == (True, '')
+
+
+def test_a_parameter_of_an_impossible_type_on_the_wire_does_not_end_the_node(rig: Rig) -> None:
+    bad = Parameter(name='max_range', value=ParameterValue(type=77))
+    service = rig._clients['set']
+    service.call_async(SetParametersAtomically.Request(parameters=[bad]))
+    # rclpy may raise in its own service; whatever it does, the node goes on.
+    rig.frame()
+    rig.node_errors.clear()
+    assert rig.set(max_range=40.0) == (True, '')
+
+
+def test_a_second_publisher_on_the_camera_topic_is_told(rig: Rig) -> None:
+    rig.frame()
+    other = rig.peer.create_publisher(type(image_of(picture())), '/image', 5)
+    try:
+        wait_until(lambda: rig.frame() and 'share /image' in rig.status()[0], what='SUSPECT')
+    finally:
+        rig.peer.destroy_publisher(other)

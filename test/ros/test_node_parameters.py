@@ -1,0 +1,380 @@
+"""Every parameter of the node does something: each has a test here that shows what."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from rcl_interfaces.srv import DescribeParameters
+from rig import FRAME, HEIGHT, WIDTH, Rig, image_of, info_of, picture, pixels, points, wait_until
+
+from lotus2_ros.errors import SettingsError
+from lotus2_ros.settings import NodeSettings
+
+SHOWN: dict[str, Callable[..., None]] = {}
+
+
+def shows(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Mark a test as the one that shows the effect of these parameters."""
+
+    def mark(test: Callable[..., None]) -> Callable[..., None]:
+        SHOWN.update(dict.fromkeys(names, test))
+        return test
+
+    return mark
+
+
+def test_every_parameter_has_a_test_of_its_effect() -> None:
+    assert set(NodeSettings.parameters()) - set(SHOWN) == set()
+
+
+BASE = {'scale_mode': 'fixed', 'cpu_threads': 1, 'diagnostics_rate_hz': 10.0}
+
+
+@pytest.fixture(scope='module')
+def shared(tiny_model: str) -> Iterator[Rig]:
+    rig = Rig({'model': tiny_model, 'cloud_edge_threshold': 0.0, **BASE})
+    try:
+        rig.wait_ready()
+        yield rig
+    finally:
+        rig.close()
+
+
+@pytest.fixture
+def rig(shared: Rig) -> Iterator[Rig]:
+    before = shared.node.settings
+    shared.send_info(info_of())
+    yield shared
+    after = shared.node.settings
+    names = [n for n in before.parameters() if getattr(before, n) != getattr(after, n)]
+    if names:
+        assert shared.set(**{name: getattr(before, name) for name in names}) == (True, '')
+    shared.listen()
+
+
+def test_descriptors_carry_description_unit_range_and_choices(rig: Rig) -> None:
+    service = rig.peer.create_client(DescribeParameters, '/depth_node/describe_parameters')
+    names = list(NodeSettings.parameters())
+    assert service.wait_for_service(10.0)
+    future = service.call_async(DescribeParameters.Request(names=names))
+    wait_until(future.done)
+    described = {d.name: d for d in future.result().descriptors}
+    for name, about in NodeSettings.parameters().items():
+        assert described[name].description.startswith(about.description)
+        assert about.unit in described[name].description
+        assert ('unconfigured' in described[name].additional_constraints) != about.live
+    [limits] = described['max_range'].floating_point_range
+    assert (limits.from_value, limits.to_value) == (0.01, 10000.0)
+    [limits] = described['nav_stride'].integer_range
+    assert (limits.from_value, limits.to_value) == (1, 64)
+    assert 'turbo, inferno' in described['colormap'].additional_constraints
+
+
+# Live parameters, one running node
+
+
+@shows('scale_mode', 'disparity_scale', 'disparity_shift')
+def test_scale(rig: Rig) -> None:
+    rig.listen('depth/image', 'depth/disparity')
+    for scale, shift in ((1.0, 0.1), (2.0, 0.5)):
+        assert rig.set(disparity_scale=scale, disparity_shift=shift) == (True, '')
+        messages = rig.frame()
+        expected = 1 / (scale * pixels(messages['depth/disparity']) + shift)
+        np.testing.assert_allclose(pixels(messages['depth/image']), expected, rtol=1e-5)
+    assert rig.set(scale_mode='relative') == (True, '')
+    rig.frame(None, 'depth/disparity')
+    assert len(rig.of('depth/image')) == 2
+
+
+@shows('relative_cloud')
+def test_relative_cloud(rig: Rig) -> None:
+    rig.listen('points')
+    assert rig.set(scale_mode='relative', relative_cloud=True) == (True, '')
+    assert rig.frame().header.frame_id == f'{FRAME}_relative'
+
+
+@shows('min_range', 'max_range')
+def test_ranges(rig: Rig) -> None:
+    rig.listen('depth/image')
+    depth = pixels(rig.frame())
+    near, far = float(np.percentile(depth, 30)), float(np.percentile(depth, 70))
+    assert rig.set(min_range=near, max_range=far) == (True, '')
+    cut = pixels(rig.frame())
+    assert 0.1 < np.isnan(cut).mean() < 0.5
+    assert 0.1 < np.isinf(cut).mean() < 0.5
+
+
+@shows('output_scale')
+def test_output_scale(rig: Rig) -> None:
+    rig.listen('depth/image', 'points', 'depth/camera_info')
+    assert rig.set(output_scale=0.5) == (True, '')
+    messages = rig.frame()
+    for message in messages.values():
+        assert (message.height, message.width) == (HEIGHT // 2, WIDTH // 2)
+    assert messages['depth/camera_info'].k[0] == pytest.approx(info_of().k[0] / 2)
+
+
+@shows('cloud_edge_threshold')
+def test_cloud_edge_threshold(rig: Rig) -> None:
+    rig.listen('points')
+    z = points(rig.frame())[..., 2]
+    assert np.isfinite(z).all()
+    left, right = z[:, :-1], z[:, 1:]
+    jumps = np.abs(left - right) / np.minimum(left, right)
+    assert rig.set(cloud_edge_threshold=float(np.percentile(jumps, 95))) == (True, '')
+    assert 0.01 < np.isnan(points(rig.frame())[..., 2]).mean() < 0.9
+
+
+@shows('cloud_color', 'cloud_normals')
+def test_cloud_fields(rig: Rig) -> None:
+    rig.listen('points')
+    assert rig.set(cloud_color=False, cloud_normals=True) == (True, '')
+    cloud = rig.frame()
+    assert [f.name for f in cloud.fields] == ['x', 'y', 'z', 'normal_x', 'normal_y', 'normal_z']
+    np.testing.assert_allclose(np.linalg.norm(points(cloud)[..., 3:], axis=2), 1.0, atol=1e-4)
+
+
+@shows('nav_stride')
+def test_nav_stride(rig: Rig) -> None:
+    rig.listen('points/nav')
+    assert rig.set(nav_stride=8) == (True, '')
+    assert rig.frame().width == (HEIGHT // 8) * (WIDTH // 8)
+
+
+@shows('colormap', 'color_min', 'color_max')
+def test_colours(rig: Rig) -> None:
+    rig.listen('depth/color')
+    turbo = pixels(rig.frame())
+    assert rig.set(colormap='gray') == (True, '')
+    gray = pixels(rig.frame())
+    assert (gray[..., 0] == gray[..., 1]).all()
+    assert not np.array_equal(turbo, gray)
+    assert rig.set(color_min=5.0, color_max=6.0) == (True, '')
+    assert (pixels(rig.frame()) == 0).all()
+    assert rig.set(color_min=-6.0, color_max=-5.0) == (True, '')
+    assert (pixels(rig.frame()) == 255).all()
+
+
+@shows('fallback_hfov_deg')
+def test_fallback_hfov(rig: Rig) -> None:
+    rig.send_info(info_of(32, 24))
+    rig.listen('points', 'depth/image')
+    rig.frame(None, 'depth/image')
+    assert rig.of('points') == []
+    assert rig.set(fallback_hfov_deg=90.0) == (True, '')
+    xyz = points(rig.frame(None, 'points'))[..., :3]
+    # At 90 degrees the outer edge of the last column lies at x = z.
+    np.testing.assert_allclose(
+        xyz[:, -1, 0] / xyz[:, -1, 2], (WIDTH / 2 - 0.5) / (WIDTH / 2), rtol=1e-4
+    )
+
+
+@shows('input_rectified')
+def test_input_rectified(rig: Rig) -> None:
+    info = info_of()
+    info.p[0] = 2 * info.k[0]
+    rig.send_info(info)
+    rig.listen('depth/camera_info')
+    assert rig.frame().k[0] == pytest.approx(info.k[0])
+    assert rig.set(input_rectified=True) == (True, '')
+    assert rig.frame().k[0] == pytest.approx(2 * info.k[0])
+
+
+@shows('max_image_age_s')
+def test_max_image_age(rig: Rig) -> None:
+    rig.listen('depth/image')
+    now = rig.peer.get_clock().now().nanoseconds
+    old = type(rig.stamp())(sec=now // 10**9 - 30)
+    rig.send(image_of(picture()), stamp=old)
+    wait_until(lambda: rig.counts().get('old stamp'), what='the old image is dropped')
+    assert rig.set(max_image_age_s=0.0) == (True, '')
+    rig.get('depth/image', rig.send(image_of(picture()), stamp=old))
+
+
+@shows('max_side')
+def test_max_side(rig: Rig) -> None:
+    rig.listen('depth/disparity')
+    wide = picture(192, 144)
+    whole = pixels(rig.frame(wide))
+    assert rig.set(max_side=48) == (True, '')
+    reduced = pixels(rig.frame(wide))
+    assert reduced.shape == whole.shape
+    assert not np.allclose(reduced, whole, atol=1e-3)
+
+
+@shows('sharpen_rate_hz', 'sharpen_steps')
+def test_sharpening(rig: Rig) -> None:
+    rig.listen('sharp/depth/disparity')
+    assert rig.set(sharpen_rate_hz=100.0, sharpen_steps=1) == (True, '')
+    one = pixels(rig.frame())
+    assert rig.set(sharpen_steps=5) == (True, '')
+    assert not np.array_equal(pixels(rig.frame()), one)
+
+
+@shows('diagnostics_rate_hz')
+def test_diagnostics_rate(rig: Rig) -> None:
+    assert rig.set(diagnostics_rate_hz=50.0) == (True, '')
+    time.sleep(0.1)
+    count = len(rig.statuses)
+    time.sleep(0.6)
+    fast = len(rig.statuses) - count
+    assert rig.set(diagnostics_rate_hz=5.0) == (True, '')
+    time.sleep(0.1)
+    count = len(rig.statuses)
+    time.sleep(0.6)
+    assert len(rig.statuses) - count <= 5 < 10 <= fast
+
+
+@shows('stale_timeout_s')
+def test_stale_timeout(rig: Rig) -> None:
+    rig.listen('depth/image')
+    assert rig.set(stale_timeout_s=0.3) == (True, '')
+    rig.frame()
+    assert 'no image for' in rig.wait_state('STALE', 5.0)['message']
+    assert rig.set(stale_timeout_s=3000.0) == (True, '')
+    rig.wait_state('OK', 5.0)
+
+
+# Parameters that need a cleanup
+
+
+def test_they_are_refused_while_configured_and_taken_after_cleanup(rig: Rig) -> None:
+    for name, about in NodeSettings.parameters().items():
+        value = getattr(rig.node.settings, name)
+        other: Any = {bool: lambda v: not v, int: lambda v: v + 1, float: lambda v: v + 1.0}.get(
+            type(value), lambda _: 'nano'
+        )(value)
+        if name == 'tasks':
+            other = ['depth']
+        if not about.live:
+            done, reason = rig.set(**{name: other})
+            assert not done
+            assert f'{name} cannot change while configured' in reason
+
+
+@shows('image_transport', 'tasks', 'precision', 'load_sharpener', 'cpu_threads', 'model', 'device')
+def test_what_is_loaded_and_where(tiny_model: str) -> None:
+    rig = Rig(
+        {
+            **BASE,
+            'model': tiny_model,
+            'tasks': ['depth'],
+            'precision': 'bfloat16',
+            'load_sharpener': False,
+            'cpu_threads': 1,
+            'device': 'cpu',
+            'image_transport': 'compressed',
+        },
+        remap=['image:=/camera/image_raw'],
+    )
+    try:
+        rig.wait_ready()
+        info = rig.node.session.client.info
+        assert info['precision'] == 'bfloat16'
+        assert info['tasks'] == ['depth']
+        assert not info['sharpener']
+        assert 'cpu' in str(info['device']).lower()
+        rig.listen('depth/image', 'normals/image', 'sharp/depth/image')
+        assert 'load_sharpener' in rig.sharpen().message
+        stamp = _send_jpeg(rig, '/camera/image_raw/compressed')
+        rig.get('depth/image', stamp)
+        why = rig.status()[2]['withheld: ~/normals/image']
+        assert 'normals task is not loaded' in why
+    finally:
+        rig.close()
+
+
+@shows('base', 'autostart')
+def test_a_base_that_is_not_there_fails_configuring(tiny_model: str) -> None:
+    rig = Rig({**BASE, 'model': tiny_model, 'base': '/no/such/base', 'autostart': False})
+    try:
+        rig.wait_state('WAIT')
+        assert rig.node.lifecycle == 'unconfigured'
+        assert rig.node.session is None
+        rig.transition('configure')
+        assert "base is '/no/such/base'" in rig.wait_state('FAULT')['message']
+        assert rig.node.lifecycle == 'unconfigured'
+    finally:
+        rig.close()
+
+
+@shows('load_timeout_s', 'max_worker_restarts')
+def test_loading_that_takes_too_long_is_given_up(tiny_model: str) -> None:
+    # Importing torch alone takes longer than the smallest timeout.
+    rig = Rig({**BASE, 'model': tiny_model, 'load_timeout_s': 1.0, 'max_worker_restarts': 0})
+    try:
+        values = rig.wait_state('FAULT', 30.0)
+        assert 'load' in values['message']
+        assert rig.node.lifecycle == 'unconfigured'
+    finally:
+        rig.close()
+
+
+@shows('frame_timeout_s')
+def test_a_worker_that_hangs_is_replaced(tiny_model: str) -> None:
+    rig = Rig({**BASE, 'model': tiny_model, 'frame_timeout_s': 0.5})
+    try:
+        rig.wait_ready()
+        rig.listen('depth/image')
+        rig.frame()
+        pid = rig.node.session.client.pid
+        os.kill(pid, signal.SIGSTOP)
+        rig.send(image_of(picture()))
+        values = rig.wait_state('RECOVERING', 15.0)
+        assert values['message']
+        rig.wait_ready()
+        assert rig.node.session.client.pid != pid
+        rig.frame()
+    finally:
+        rig.close()
+
+
+@pytest.mark.parametrize(
+    ('values', 'reason'),
+    [
+        ({'maxrange': 5.0}, 'unknown parameter maxrange'),
+        ({'max_range': -5.0}, 'max_range is -5.0'),
+        ({'max_range': 'far'}, 'max_range must be float'),
+        ({'tasks': ['depth', 'colour']}, "tasks is 'colour'"),
+        ({'color_min': 2.0}, 'must be below color_max'),
+    ],
+)
+def test_a_start_with_bad_parameters_fails_and_names_them(
+    values: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(SettingsError, match=reason):
+        Rig(values)
+
+
+def test_a_whole_number_is_fine_where_a_real_one_is_meant() -> None:
+    rig = Rig({'max_range': 30, 'autostart': False})
+    try:
+        assert rig.node.settings.max_range == 30.0
+        assert rig.node.get_parameter('max_range').value == 30.0
+    finally:
+        rig.close()
+
+
+def _status(pid: int | None) -> list[str]:
+    with open(f'/proc/{pid}/status') as file:  # noqa: PTH123 (procfs)
+        return file.read().splitlines()
+
+
+def _send_jpeg(rig: Rig, topic: str) -> Any:
+    import array
+
+    import cv2
+    from sensor_msgs.msg import CompressedImage
+    from std_msgs.msg import Header
+
+    data = cv2.imencode('.jpg', picture())[1].tobytes()
+    message = CompressedImage(
+        header=Header(frame_id=FRAME), format='jpeg', data=array.array('B', data)
+    )
+    return rig.send(message, topic)
