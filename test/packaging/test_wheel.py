@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import configparser
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,6 +10,7 @@ from email.parser import Parser
 from pathlib import Path
 
 import pytest
+from colcon_workspace import copy_source
 
 import lotus2_ros
 
@@ -24,12 +24,7 @@ def wheel(tmp_path_factory):
     """The wheel of a copy of the source, so that the build leaves nothing in the repository."""
     folder = tmp_path_factory.mktemp('wheel')
     source = folder / 'source'
-    source.mkdir()
-    for name in ('lotus2_ros', 'launch', 'config', 'resource'):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns('__pycache__'))
-    for path in ROOT.iterdir():
-        if path.is_file():
-            shutil.copy(path, source)
+    copy_source(source)
     subprocess.run(
         [
             *(sys.executable, '-m', 'pip', 'wheel', '--quiet', '--no-deps', '--no-index'),
