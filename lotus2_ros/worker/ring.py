@@ -99,7 +99,9 @@ class Ring:
         try:
             if os.fstat(descriptor).st_size < layout.total_bytes:
                 raise WorkerError(f'ring {number} is smaller than its layout {layout}')
-            self._memory = mmap.mmap(descriptor, layout.total_bytes)
+            # Populated, so that no frame pays for page faults.
+            flags = mmap.MAP_SHARED | mmap.MAP_POPULATE
+            self._memory = mmap.mmap(descriptor, layout.total_bytes, flags=flags)
         except (OSError, ValueError) as err:
             raise WorkerError(f'ring {number} cannot be mapped: {err}') from err
         finally:

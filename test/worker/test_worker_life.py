@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from recorder import Recorder, make_client, wait_gone
 from lotus2_ros.errors import WorkerError
 from lotus2_ros.settings import ModelSettings
 from lotus2_ros.types import TASKS
-from lotus2_ros.worker.client import WorkerResult, WorkerState
+from lotus2_ros.worker.client import WorkerClient, WorkerResult, WorkerState
 from lotus2_ros.worker.protocol import Channel, Retired
 
 Image = NDArray[np.uint8]
@@ -134,17 +135,29 @@ def test_corrupt_weights_fail_at_once_and_name_the_file(tiny_model: Path, tmp_pa
     client.stop()
 
 
-def test_non_finite_output_is_a_frame_error(tiny_model: Path, tmp_path: Path, photo: Image) -> None:
+@pytest.fixture(scope='module')
+def overflowing(
+    tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[WorkerClient, Recorder]]:
+    """A worker whose depth overflows: finite weights, which no loader can object to."""
     from safetensors.numpy import load_file, save_file
 
-    shutil.copytree(tiny_model, tmp_path / 'model')
-    lcm = tmp_path / 'model' / 'lotus-2_lcm_depth.safetensors'
-    # Finite weights whose product overflows: what a loader cannot see.
-    save_file({k: np.full_like(v, 1e30) for k, v in load_file(lcm).items()}, lcm)
+    folder = tmp_path_factory.mktemp('overflowing') / 'model'
+    shutil.copytree(tiny_model, folder)
+    lcm = folder / 'lotus-2_lcm_depth.safetensors'
+    save_file({key: np.full_like(value, 1e30) for key, value in load_file(lcm).items()}, lcm)
     recorder = Recorder()
-    client = make_client(ModelSettings(model=str(tmp_path / 'model'), device='cpu'), recorder)
+    client = make_client(ModelSettings(model=str(folder), device='cpu'), recorder)
     client.start()
     recorder.wait_state('ready')
+    yield client, recorder
+    client.stop()
+
+
+def test_non_finite_output_is_a_frame_error(
+    overflowing: tuple[WorkerClient, Recorder], photo: Image
+) -> None:
+    client, recorder = overflowing
     client.submit(photo, tasks=TASKS, context='overflow')
     recorder.wait(lambda: bool(recorder.errors))
     assert recorder.errors == [('overflow', 'non-finite output')]
@@ -152,7 +165,29 @@ def test_non_finite_output_is_a_frame_error(tiny_model: Path, tmp_path: Path, ph
     recorder.wait(lambda: bool(recorder.results))
     assert recorder.results[0].context == 'fine'
     assert client.restarts == 0
+
+
+def test_a_stuck_listener_does_not_keep_the_worker_alive(
+    overflowing: tuple[WorkerClient, Recorder], photo: Image
+) -> None:
+    client, recorder = overflowing
+    go_on, inside = threading.Event(), threading.Event()
+
+    def stick(_: WorkerResult) -> None:
+        inside.set()
+        go_on.wait(30)
+
+    recorder.during_result = stick
+    pid = client.pid
+    assert pid is not None
+    client.submit(photo, tasks=('normals',))
+    assert inside.wait(20)
+    with pytest.raises(WorkerError, match='listener'):
+        client.stop(timeout_s=0.5)
+    assert wait_gone(pid)
+    go_on.set()
     client.stop()
+    assert client.state == 'stopped'
 
 
 def test_start_and_stop_leave_nothing_behind(tiny_settings: ModelSettings) -> None:
@@ -200,32 +235,6 @@ def test_stop_from_a_listener_is_refused(tiny_settings: ModelSettings) -> None:
     client.start()
     client.stop()
     assert 'from a listener' in refused[0]
-
-
-def test_a_stuck_listener_does_not_keep_the_worker_alive(
-    tiny_settings: ModelSettings, photo: Image
-) -> None:
-    recorder = Recorder()
-    go_on, inside = threading.Event(), threading.Event()
-
-    def stick(result: WorkerResult) -> None:
-        inside.set()
-        go_on.wait(30)
-
-    recorder.during_result = stick
-    client = make_client(tiny_settings, recorder)
-    client.start()
-    recorder.wait_state('ready')
-    pid = client.pid
-    assert pid is not None
-    client.submit(photo, tasks=TASKS)
-    assert inside.wait(20)
-    with pytest.raises(WorkerError, match='listener'):
-        client.stop(timeout_s=0.5)
-    assert wait_gone(pid)
-    go_on.set()
-    client.stop()
-    assert client.state == 'stopped'
 
 
 OWNER = """

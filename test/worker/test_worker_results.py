@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from numpy.typing import NDArray
 from recorder import Recorder, ignore, make_client, settle
@@ -184,6 +185,30 @@ def test_a_frame_error_names_its_frame_and_the_worker_lives_on(
     assert [result.context for result in recorder.results] == ['good']
     assert client.pid == pid
     assert client.state == 'ready'
+
+
+def test_running_out_of_memory_costs_a_frame_and_not_the_worker(
+    worker: tuple[WorkerClient, Recorder], photo: Image
+) -> None:
+    client, recorder = worker
+    pid, errors = client.pid, client.counters.errors
+    assert pid is not None
+    large = np.zeros((1440, 1920, 3), np.uint8)
+    one_result(client, recorder, large, max_side=64, context='small')
+    unlimited = psutil.Process(pid).rlimit(psutil.RLIMIT_AS)
+    size = psutil.Process(pid).memory_info().vms
+    psutil.Process(pid).rlimit(psutil.RLIMIT_AS, (size + (20 << 20), unlimited[1]))
+    try:
+        one_result(client, recorder, large, max_side=1920, context='large')
+    finally:
+        psutil.Process(pid).rlimit(psutil.RLIMIT_AS, unlimited)
+    ((context, message),) = recorder.errors
+    assert context == 'large'
+    assert 'memory' in message
+    assert client.counters.errors == errors + 1
+    one_result(client, recorder, photo, context='after')
+    assert [result.context for result in recorder.results] == ['small', 'after']
+    assert client.pid == pid
 
 
 def test_an_exception_of_the_listener_is_logged_and_goes_no_further(
