@@ -202,7 +202,9 @@ def read_plain_tensors(path: Path) -> dict[str, Tensor]:
         with WeightFiles.single(path) as files:
             return {key: files.tensor(key) for key in files.keys()}  # noqa: SIM118
     try:
-        value = torch.load(path, map_location='cpu', weights_only=True)
+        # By stream: given a path, torch would trust the name and read it as safetensors.
+        with path.open('rb') as stream:
+            value = torch.load(stream, map_location='cpu', weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, zipfile.BadZipFile) as err:
         reason = str(err).strip().partition('\n')[0]
         msg = f'{path} is a torch archive that holds more than plain tensors, or damaged: {reason}'
