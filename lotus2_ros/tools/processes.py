@@ -1,0 +1,98 @@
+"""Child processes with a log each, which end when their with block does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from lotus2_ros.errors import WorkerError
+
+_PATIENCE_S = 15.0
+"""How long a process may take to end in order after a signal."""
+
+_TAIL_LINES = 40
+
+
+class Process:
+    """A process that starts with the with block and ends with it.
+
+    Args:
+        name: for messages.
+        command: what to run.
+        environment: its whole environment.
+        log: file for its stdout and stderr; overwritten.
+    """
+
+    def __init__(
+        self, name: str, command: list[str], environment: dict[str, str], log: Path
+    ) -> None:
+        self.name = name
+        self.log = log
+        self._command = command
+        self._environment = environment
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        with self.log.open('wb') as output:
+            self._process = subprocess.Popen(  # noqa: S603 (our own modules)
+                self._command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C reaches it through us, once, and in order.
+                start_new_session=True,
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        process = self._process
+        if process is None:
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if process.poll() is None:
+                process.send_signal(number)
+                try:
+                    process.wait(_PATIENCE_S)
+                except subprocess.TimeoutExpired:
+                    continue
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+    def check(self) -> None:
+        """Hold that it runs.
+
+        Raises:
+            WorkerError: it has ended; with the end of its log.
+        """
+        if self._process is not None and self._process.poll() is not None:
+            raise WorkerError(
+                f'{self.name} ended by itself with exit code {self._process.returncode}; '
+                f'the end of {self.log}:\n{self.tail()}'
+            )
+
+    def tail(self) -> str:
+        """The last lines of its log."""
+        lines = self.log.read_text(encoding='utf-8', errors='replace').splitlines()
+        return '\n'.join(lines[-_TAIL_LINES:])
+
+
+def package_environment() -> dict[str, str]:
+    """This process's environment, with the package importable wherever it was started from."""
+    environment = dict(os.environ)
+    root = str(Path(__file__).resolve().parents[2])
+    paths = [root, environment.get('PYTHONPATH', '')]
+    environment['PYTHONPATH'] = os.pathsep.join(path for path in paths if path)
+    # Log lines as they are written, not in blocks.
+    environment['PYTHONUNBUFFERED'] = '1'
+    return environment
