@@ -68,11 +68,11 @@ class Recorder:
             self.threads.add(threading.get_ident())
             self.changed.notify_all()
 
-    def wait(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    def wait(self, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
         with self.changed:
             assert self.changed.wait_for(condition, timeout_s), self
 
-    def wait_state(self, wanted: WorkerState, timeout_s: float = 40.0) -> None:
+    def wait_state(self, wanted: WorkerState, timeout_s: float = 90.0) -> None:
         self.wait(lambda: bool(self.states) and self.states[-1][0] == wanted, timeout_s)
 
     def core(self) -> list[Kept]:

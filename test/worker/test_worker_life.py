@@ -40,7 +40,7 @@ def test_a_killed_or_hung_worker_is_replaced_and_keeps_its_options(
 ) -> None:
     before = resources()
     recorder = Recorder()
-    client = make_client(tiny_settings, recorder, frame_timeout_s=1.5)
+    client = make_client(tiny_settings, recorder, frame_timeout_s=2.0)
     client.configure(sharpen_rate_hz=50.0, sharpen_steps=3)
     client.start()
     assert client.begin_frame(8, 8) is None, 'no frame is taken while loading'
@@ -71,7 +71,7 @@ def test_a_killed_or_hung_worker_is_replaced_and_keeps_its_options(
     assert client.submit(photo, tasks=TASKS, context='hung')
     started = time.monotonic()
     recorder.wait_state('recovering')
-    assert 1.0 < time.monotonic() - started < 5.0
+    assert 1.5 < time.monotonic() - started < 10.0
     assert 'hangs' in client.reason
     recorder.wait_state('ready')
     assert wait_gone(second)
@@ -147,7 +147,7 @@ def overflowing(
     lcm = folder / 'lotus-2_lcm_depth.safetensors'
     save_file({key: np.full_like(value, 1e30) for key, value in load_file(lcm).items()}, lcm)
     recorder = Recorder()
-    client = make_client(ModelSettings(model=str(folder), device='cpu'), recorder)
+    client = make_client(ModelSettings(model=str(folder), device='cpu', cpu_threads=1), recorder)
     client.start()
     recorder.wait_state('ready')
     yield client, recorder
