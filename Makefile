@@ -31,8 +31,8 @@ else
   VENV_FLAGS :=
   ros_env = .venv-$(1)
 endif
-# Which of the two kinds .venv is: changing kind makes it anew.
-KIND := $(if $(SOURCED),ros-$(SOURCED),wheels)
+# A .venv that does not see the system's packages is made anew, once, when ROS is sourced later.
+REMAKE := $(if $(SOURCED),$(shell grep -ls 'system-site-packages = false' $(BASE)/pyvenv.cfg))
 
 PACKAGE_FILES := setup.py setup.cfg requirements.txt
 
@@ -95,17 +95,16 @@ define pip_install
 	done
 endef
 
-$(BASE)/.made: requirements-test.txt $(if $(filter $(KIND),$(shell cat $(BASE)/.kind 2>/dev/null)),,kind)
-	@if [ -e $(BASE)/.kind ] && [ "$$(cat $(BASE)/.kind)" != '$(KIND)' ]; then \
-	  echo '== $(BASE): ROS was sourced, or no longer is'; rm -rf $(BASE); fi
+$(BASE)/.made: requirements-test.txt $(if $(REMAKE),remake)
 	@$(call make_venv,$(BASE),$(VENV_FLAGS))
 	@echo '== $(BASE): installing requirements-test.txt (some minutes and 2 GB the first time)'
 	@$(call pip_install,$(BASE),-r requirements-test.txt)
-	@echo '$(KIND)' > $(BASE)/.kind
 	@touch $@
 
-.PHONY: kind
-kind:
+.PHONY: remake
+remake:
+	@echo '== $(BASE): ROS $(SOURCED) is sourced now, and this environment cannot see it'
+	@rm -rf $(BASE)
 
 .venv-%/.made: requirements-ros-%.txt $(BASE)/.made
 	@$(call make_venv,.venv-$*,)

@@ -53,8 +53,8 @@ setup(
     ],
     install_requires=requirements('requirements.txt'),
     extras_require={
-        # Training needs photographs for textures and backgrounds, and metrics; running does not.
-        'train': ['scikit-image>=0.22', 'scikit-learn>=1.3', 'scipy>=1.11'],
+        # Photographs for textures and for the evaluation on a real one; running needs none of these.
+        'train': ['matplotlib>=3.7', 'scikit-image>=0.22', 'scikit-learn>=1.3'],
         # FLUX's own text encoders, needed once where a model folder has no prompt embeddings.
         'prompt': ['sentencepiece>=0.2', 'transformers>=4.48'],
     },
