@@ -53,7 +53,7 @@ setup(
     ],
     install_requires=requirements('requirements.txt'),
     extras_require={
-        # Photographs for textures and for the evaluation on a real one; running needs none of these.
+        # Photographs, for textures and for evaluation on a real one; running needs none of these.
         'train': ['matplotlib>=3.7', 'scikit-image>=0.22', 'scikit-learn>=1.3'],
         # FLUX's own text encoders, needed once where a model folder has no prompt embeddings.
         'prompt': ['sentencepiece>=0.2', 'transformers>=4.48'],
