@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -88,7 +89,7 @@ def prepare_image(
     image = image.to(torch.float32, memory_format=torch.contiguous_format) / 127.5 - 1.0
     for size in sizes:
         if tuple(image.shape[2:]) != size:
-            image = _resize(image, size)
+            image = F.interpolate(image, size=size, mode='bilinear', align_corners=False)
     return image.to(dtype)
 
 
@@ -105,9 +106,23 @@ def read_picture(decoded: Tensor, task: Task, size: Size) -> Tensor:
     """
     reduced = task.reduce(picture(decoded))
     if tuple(reduced.shape[2:]) != size:
-        reduced = _resize(reduced, size)
+        reduced = _resize_exactly(reduced, size)
     return task.decode(reduced)
 
 
-def _resize(image: Tensor, size: Size) -> Tensor:
-    return F.interpolate(image, size=size, mode='bilinear', align_corners=False, antialias=False)
+def _resize_exactly(image: Tensor, size: Size) -> Tensor:
+    """Resize (B, C, h, w) float32 bilinearly without antialiasing.
+
+    torch computes where to sample in the image's own precision: in float32 that is off by up to
+    2e-5 of the result at a thousand pixels. OpenCV, which the released code uses here, is exact,
+    and on a CPU tens of times faster; on a GPU double precision costs next to nothing.
+    """
+    if image.device.type != 'cpu':
+        double = F.interpolate(image.double(), size=size, mode='bilinear', align_corners=False)
+        return double.float()
+    batch, channels = image.shape[:2]
+    resized = np.empty((batch, channels, *size), np.float32)
+    planes = image.flatten(0, 1).numpy()
+    for plane, goal in zip(planes, resized.reshape(-1, *size), strict=True):
+        cv2.resize(plane, (size[1], size[0]), dst=goal, interpolation=cv2.INTER_LINEAR)
+    return torch.from_numpy(resized)

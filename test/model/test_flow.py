@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def test_steps_are_the_shifted_flow_in_tenths(count, tokens):
     sigmas = [sigma(1 - i / count, mu) for i in range(count)] + [0.0]
     steps = FlowSchedule(FLUX_DEV, SOURCE).steps(count, tokens)
     assert [s.timestep for s in steps] == pytest.approx([10 * s for s in sigmas[:-1]], rel=1e-5)
-    deltas = [b - a for a, b in zip(sigmas, sigmas[1:], strict=False)]
+    deltas = [b - a for a, b in itertools.pairwise(sigmas)]
     assert [s.delta for s in steps] == pytest.approx(deltas, rel=1e-4)
 
 

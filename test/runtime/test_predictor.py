@@ -32,7 +32,8 @@ def image(height=32, width=48, seed=0):
 
 def same_bytes(a, b):
     return (
-        a.disparity.tobytes() == b.disparity.tobytes() and a.normals.tobytes() == b.normals.tobytes()
+        a.disparity.tobytes() == b.disparity.tobytes()
+        and a.normals.tobytes() == b.normals.tobytes()
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from tiny import make_tiny_model
@@ -121,7 +123,7 @@ def test_frames_without_a_pause_do_not_starve_the_sharpener(bench):
     sharp = [e for e in bench.events if e.startswith('sharp')]
     assert 4 <= len(sharp) <= 5
     between = [e for e in bench.events if e in {'core', 'step'} or e.startswith('sharp')]
-    for first, second in zip(between, between[1:], strict=False):
+    for first, second in itertools.pairwise(between):
         assert 'core' in (first, second), 'two pieces of sharpening while a frame waited'
     assert bench.events.count('core') == 100
 
@@ -182,9 +184,7 @@ def test_sharp_result_is_that_of_its_own_frame(bench, predictor):
     assert core[1].normals.shape == (20, 30, 3)
     assert sharp[2] is True
     assert sharp[0].context is first.context
-    expected = predictor.predict(
-        image(1), sharpen_steps=3, tasks=['depth'], output_size=(20, 30)
-    )
+    expected = predictor.predict(image(1), sharpen_steps=3, tasks=['depth'], output_size=(20, 30))
     assert sharp[1].sharpen_steps == 3
     assert sharp[1].normals is None
     np.testing.assert_array_equal(sharp[1].disparity, expected.disparity)
@@ -253,9 +253,7 @@ def test_cancel_drops_the_sharpening(bench):
     assert bench.scheduler.run_once() is False
 
 
-@pytest.mark.parametrize(
-    ('rate_hz', 'steps'), [(-1.0, 4), (float('nan'), 4), (1.0, 0), (1.0, 11)]
-)
+@pytest.mark.parametrize(('rate_hz', 'steps'), [(-1.0, 4), (float('nan'), 4), (1.0, 0), (1.0, 11)])
 def test_configure_refuses_what_is_out_of_range(bench, rate_hz, steps):
     with pytest.raises(SettingsError):
         bench.scheduler.configure(rate_hz, steps)

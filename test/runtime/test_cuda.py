@@ -1,0 +1,104 @@
+"""What only a GPU can show; the rest of the suite needs none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tiny import make_tiny_model
+
+from lotus2_ros.errors import DeviceError
+from lotus2_ros.runtime import Lotus2Predictor
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU')
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    return make_tiny_model(tmp_path_factory.mktemp('tiny'), seed=1, max_side=96)
+
+
+def image(height=70, width=110, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_auto_takes_the_gpu_and_bfloat16(folder):
+    info = Lotus2Predictor.from_pretrained(folder).info()
+    assert info['device'].startswith('cuda:0 (')
+    assert info['precision'] == 'bfloat16'
+    assert info['gpu_memory_bytes'] > 0
+
+
+@pytest.mark.parametrize('steps', [0, 4])
+def test_float32_agrees_with_the_cpu(folder, steps):
+    on_gpu = Lotus2Predictor.from_pretrained(folder, device='cuda', precision='float32')
+    on_cpu = Lotus2Predictor.from_pretrained(folder, device='cpu')
+    value, expected = (p.predict(image(), sharpen_steps=steps) for p in (on_gpu, on_cpu))
+    error = np.linalg.norm(value.disparity - expected.disparity)
+    assert error / np.linalg.norm(expected.disparity) < 1e-4
+    error = np.linalg.norm(value.normals - expected.normals)
+    assert error / np.linalg.norm(expected.normals) < 1e-3
+
+
+def test_bfloat16_is_near_float32(folder):
+    coarse = Lotus2Predictor.from_pretrained(folder, device='cuda')
+    fine = Lotus2Predictor.from_pretrained(folder, device='cpu')
+    error = np.abs(coarse.predict(image()).disparity - fine.predict(image()).disparity).mean()
+    assert 0 < error < 0.05
+
+
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+def test_same_bytes_whatever_ran_before(folder, precision):
+    predictor = Lotus2Predictor.from_pretrained(folder, device='cuda', precision=precision)
+    first = predictor.predict(image(), sharpen_steps=2)
+    predictor.predict(image(64, 96, seed=1), sharpen_steps=1)
+    again = predictor.predict(image(), sharpen_steps=2)
+    assert first.disparity.tobytes() == again.disparity.tobytes()
+    assert first.normals.tobytes() == again.normals.tobytes()
+
+
+def test_settings_of_cudnn_are_left_as_they_were(folder):
+    names = ('benchmark', 'deterministic', 'allow_tf32')
+    before = [getattr(torch.backends.cudnn, name) for name in names]
+    Lotus2Predictor.from_pretrained(folder, device='cuda').predict(image())
+    assert [getattr(torch.backends.cudnn, name) for name in names] == before
+
+
+def test_stage_times_come_from_the_stream(folder):
+    timings = (
+        Lotus2Predictor.from_pretrained(folder, device='cuda')
+        .predict(image(), sharpen_steps=1)
+        .timings
+    )
+    assert set(timings) == {
+        *('preprocess', 'encode', 'core', 'sharpen', 'decode', 'postprocess', 'total')
+    }
+    assert all(seconds > 0 for seconds in timings.values())
+
+
+def test_gpu_that_is_not_there(folder):
+    with pytest.raises(DeviceError, match='only'):
+        Lotus2Predictor.from_pretrained(folder, device=f'cuda:{torch.cuda.device_count()}')
+
+
+def test_too_little_memory_to_load_says_so(folder):
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(1e-6)
+    try:
+        with pytest.raises(DeviceError, match='too little free memory to load'):
+            Lotus2Predictor.from_pretrained(folder, device='cuda')
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+
+
+def test_memory_comes_back(folder):
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_allocated()
+    predictor = Lotus2Predictor.from_pretrained(folder, device='cuda')
+    predictor.predict(image(), sharpen_steps=1)
+    free = predictor.free_memory
+    del predictor
+    free()
+    del free
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_allocated() == before
