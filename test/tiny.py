@@ -128,6 +128,40 @@ def make_tiny_model(
     return folder
 
 
+def add_tiny_text_encoders(base: Path, *, seed: int = 0) -> None:
+    """Write tiny tokenizers and text encoders of the real classes into a base folder."""
+    from transformers import (
+        CLIPTextConfig,
+        CLIPTextModel,
+        CLIPTokenizer,
+        T5Config,
+        T5EncoderModel,
+        T5TokenizerFast,
+    )
+
+    draw = torch.Generator().manual_seed(seed)
+    words = {'<|startoftext|>': 0, '<|endoftext|>': 1, 'a</w>': 2, 'a': 3}
+    CLIPTokenizer(vocab=words, merges=[], model_max_length=77).save_pretrained(base / 'tokenizer')
+    clip = CLIPTextConfig(
+        vocab_size=4,
+        hidden_size=POOLED_DIM,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+    )
+    _fill(CLIPTextModel(clip), draw, torch.float32).save_pretrained(base / 'text_encoder')
+    pieces = [('<pad>', 0.0), ('</s>', 0.0), ('<unk>', 0.0), ('\u2581', -2.0), ('a', -3.0)]
+    T5TokenizerFast(vocab=pieces, extra_ids=0).save_pretrained(base / 'tokenizer_2')
+    t5 = T5Config(
+        vocab_size=5, d_model=JOINT_DIM, d_kv=8, d_ff=32, num_layers=2, num_heads=2,
+        feed_forward_proj='gated-gelu',
+    )  # fmt: skip
+    _fill(T5EncoderModel(t5), draw, torch.float32).save_pretrained(base / 'text_encoder_2')
+
+
 def tiny_module(
     kind: Any, config: dict[str, Any], draw: torch.Generator, dtype: torch.dtype = torch.float32
 ) -> Any:
@@ -156,7 +190,7 @@ def _normal(
     return (torch.randn(*shape, generator=draw) * scale).to(dtype)
 
 
-def _fill(module: nn.Module, draw: torch.Generator, dtype: torch.dtype) -> nn.Module:
+def _fill(module: Any, draw: torch.Generator, dtype: torch.dtype) -> Any:
     """Random weights that keep activations of order one, norms near one."""
     nn.Module.to(module, dtype)  # diffusers' own `to` warns, though nothing here stays float32
     with torch.no_grad():

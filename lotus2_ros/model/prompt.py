@@ -99,9 +99,9 @@ def compute_or_recall(base: Path, *, in_base: bool, device: torch.device) -> Pat
 
 
 def _clip_embedding(base: Path, device: torch.device) -> Tensor:
-    from transformers import AutoTokenizer, CLIPTextModel
+    from transformers import CLIPTextModel, CLIPTokenizer
 
-    tokenizer = _load(AutoTokenizer, base / 'tokenizer')
+    tokenizer = _load(CLIPTokenizer, base / 'tokenizer')
     ids = _empty_prompt(tokenizer, tokenizer.model_max_length)
     encoder = _load_encoder(CLIPTextModel, base / 'text_encoder', device)
     with torch.inference_mode():
@@ -111,10 +111,11 @@ def _clip_embedding(base: Path, device: torch.device) -> Tensor:
 
 
 def _t5_embeddings(base: Path, device: torch.device) -> Tensor:
-    from transformers import AutoTokenizer, T5EncoderModel
+    import transformers
 
-    ids = _empty_prompt(_load(AutoTokenizer, base / 'tokenizer_2'), TEXT_TOKENS)
-    encoder = _load_encoder(T5EncoderModel, base / 'text_encoder_2', device)
+    library: Any = transformers  # the fast tokenizer's name is an alias that has no type
+    ids = _empty_prompt(_load(library.T5TokenizerFast, base / 'tokenizer_2'), TEXT_TOKENS)
+    encoder = _load_encoder(library.T5EncoderModel, base / 'text_encoder_2', device)
     with torch.inference_mode():
         embeds: Tensor = encoder(ids.to(device)).last_hidden_state.cpu().clone()  # (1, L, D)
     _free(encoder)

@@ -10,8 +10,6 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -61,7 +59,7 @@ def resolve(model: str | Path, patterns: Sequence[str]) -> Path:
             raise ModelFileError(f'{folder} is missing: the package is not installed completely')
         return folder
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name and folder.is_dir():  # an empty name would be the working directory
         return folder.resolve()
     if isinstance(model, Path) or not _HUB_ID.fullmatch(name):
         known = ', '.join(BUNDLED)
@@ -96,5 +94,5 @@ def _fetch(name: str, patterns: Sequence[str]) -> Path:
             ' connect once, or download the model and give its folder'
         )
         raise ModelFileError(msg) from err
-    except (HfHubHTTPError, HFValidationError, OSError) as err:
+    except Exception as err:  # whatever the client's transports raise of their own
         raise ModelFileError(f'{name} could not be fetched from the hub: {err}') from err
