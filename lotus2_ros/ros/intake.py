@@ -139,7 +139,7 @@ class Intake:
             return 'nothing subscribed'
         view = self._client.begin_frame(height, width)
         if view is None:
-            return 'model not ready'
+            return 'worker busy' if self._client.state == 'ready' else 'model not ready'
         raw = np.empty_like(view) if self._rectifier else view
         if compressed:
             decode_compressed(message, raw)

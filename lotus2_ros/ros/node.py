@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import ChangeState
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -73,6 +75,7 @@ class DepthNode(LifecycleNode):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(kwargs.pop('node_name', 'depth_node'), **kwargs)
+        self._answer_illegal_transitions()
         self.lifecycle = 'unconfigured'
         self.fault = ''
         self.exit_code: int | None = None
@@ -91,7 +94,8 @@ class DepthNode(LifecycleNode):
             locked=lambda: self._session is not None,
             changed=self._settings_changed,
         )
-        self._withheld_log = ProblemLog(self.get_logger().warning)
+        # rclpy ties a severity to the line that logs: each wrapper has to be a line of its own.
+        self._withheld_log = ProblemLog(lambda text: self.get_logger().warning(text))
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 10)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer: Timer = self._diagnostics_timer()
@@ -174,6 +178,25 @@ class DepthNode(LifecycleNode):
             except WorkerError as error:
                 # The process is gone even then: the transition has done what it is for.
                 self.get_logger().error(str(error))
+
+    def _answer_illegal_transitions(self) -> None:
+        """Refuse a transition that is not legal now, where rclpy raises and leaves it unanswered.
+
+        rclpy of Jazzy lets the error out of the service's callback: the caller gets no answer and
+        the spin ends. Later releases refuse by themselves.
+        """
+        service = self._service_change_state
+        change_state = service.callback
+
+        def answer(request: ChangeState.Request, response: ChangeState.Response) -> Any:
+            try:
+                return change_state(request, response)
+            except RCLError as error:
+                self.get_logger().error(f'transition {request.transition.id} refused: {error}')
+                response.success = False
+                return response
+
+        service.callback = answer
 
     def _autostart(self) -> None:
         if self.lifecycle == 'unconfigured' and self.trigger_configure() == SUCCESS:

@@ -40,7 +40,7 @@ class Session:
         logger = node.get_logger()
         self.was_ready = False
         self.monitor = Monitor()
-        self.incompatibilities = IncompatibilityLog(logger.warning)
+        self.incompatibilities = IncompatibilityLog(lambda text: logger.warning(text))
         self.image_topic = _image_topic(node, now.image_transport)
         self.info_topic = node.resolve_topic_name('camera_info')
         self.tracker = CameraTracker(self.info_topic)
@@ -52,7 +52,7 @@ class Session:
             monitor=self.monitor,
             epoch=lambda: self.intake.epoch,
             state_changed=lambda state, reason: worker_changed(self, state, reason),
-            log=logger.error,
+            log=lambda text: logger.error(text),
         )
         self.client = WorkerClient(
             now.model_settings(),

@@ -131,6 +131,7 @@ class Rig:
         self._subscriptions: dict[str, Any] = {}
         self._publishers: dict[str, Any] = {}
         self._stamp = 0
+        self._counts_before: dict[str, int] = {}
         self.peer.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
         self._clients = {
             'set': self.peer.create_client(
@@ -258,8 +259,15 @@ class Rig:
         return wait_until(lambda: results, timeout, f'transition {name}')[0]
 
     def counts(self) -> dict[str, int]:
+        """What was counted since `forget_counts`."""
         session = self.node.session
-        return session.monitor.snapshot().counts if session else {}
+        counts = session.monitor.snapshot().counts if session else {}
+        since = {cause: n - self._counts_before.get(cause, 0) for cause, n in counts.items()}
+        return {cause: n for cause, n in since.items() if n}
+
+    def forget_counts(self) -> None:
+        self._counts_before = {}
+        self._counts_before = self.counts()
 
     def status(self, timeout: float = 10.0) -> tuple[str, bytes, dict[str, str]]:
         """Message, level and values of the next diagnostics."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import time
-from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -24,39 +23,6 @@ ENCODING = {
     'normals/color': 'rgb8',
 }
 SCALE, SHIFT = 0.5, 0.2
-
-
-@pytest.fixture(scope='module')
-def shared(tiny_model: str) -> Iterator[Rig]:
-    rig = Rig(
-        {
-            'model': tiny_model,
-            'scale_mode': 'fixed',
-            'disparity_scale': SCALE,
-            'disparity_shift': SHIFT,
-            'cloud_edge_threshold': 0.0,
-            'cpu_threads': 1,
-            'diagnostics_rate_hz': 10.0,
-        }
-    )
-    try:
-        rig.wait_ready()
-        yield rig
-        assert rig.node_errors == []
-    finally:
-        rig.close()
-
-
-@pytest.fixture
-def rig(shared: Rig) -> Iterator[Rig]:
-    """The shared node with a valid CameraInfo; every test leaves its settings as they were."""
-    before = shared.node.settings
-    shared.send_info(info_of())
-    yield shared
-    after = shared.node.settings
-    names = [n for n in before.parameters() if getattr(before, n) != getattr(after, n)]
-    if names:
-        assert shared.set(**{name: getattr(before, name) for name in names}) == (True, '')
 
 
 def test_every_topic_has_its_encoding_size_frame_and_stamp(rig: Rig) -> None:
@@ -258,6 +224,8 @@ def test_a_camera_faster_than_the_model_never_makes_a_queue(rig: Rig) -> None:
     for i in range(150):
         sent.append(rig.send(image_of(picture(seed=i))))
         time.sleep(0.002)
+    time.sleep(0.2)
+    sent.append(rig.send(image_of(picture(seed=150))))
     rig.get('depth/image', sent[-1])
     after = rig.node.session.client.counters
     stamps = [(m.header.stamp.sec, m.header.stamp.nanosec) for m in rig.of('depth/image')]

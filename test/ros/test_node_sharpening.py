@@ -4,38 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 
 import numpy as np
-import pytest
-from rig import Rig, image_of, info_of, picture, pixels, wait_until
-
-
-@pytest.fixture(scope='module')
-def shared(tiny_model: str) -> Iterator[Rig]:
-    rig = Rig(
-        {
-            'model': tiny_model,
-            'scale_mode': 'fixed',
-            'cpu_threads': 1,
-            'diagnostics_rate_hz': 10.0,
-            'sharpen_steps': 2,
-        }
-    )
-    try:
-        rig.wait_ready()
-        rig.send_info(info_of())
-        yield rig
-        assert rig.node_errors == []
-    finally:
-        rig.close()
-
-
-@pytest.fixture
-def rig(shared: Rig) -> Iterator[Rig]:
-    yield shared
-    assert shared.set(sharpen_rate_hz=0.0, sharpen_steps=2)[0]
-    shared.listen()
+from rig import Rig, image_of, picture, pixels, wait_until
 
 
 class Camera:

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from lotus2_ros.ros import plan
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def demo(out: Path, model: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, '-m', 'lotus2_ros.tools.cli', 'demo', '--out', str(out)]
+    return subprocess.run(
+        [*command, '--model', str(model), *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+
+
+def processes_with(text: str) -> list[int]:
+    found = []
+    for folder in Path('/proc').glob('[0-9]*'):
+        try:
+            command = (folder / 'cmdline').read_bytes()
+        except OSError:
+            continue  # it has just ended
+        if text.encode() in command and int(folder.name) != os.getpid():
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.timeout(200)
+def test_every_topic_delivers_and_pictures_are_written(tmp_path, tiny_folder):
+    out = tmp_path / 'out'
+    done = demo(out, tiny_folder, '--seconds', '5', '--rate', '3')
+    assert done.returncode == 0, done.stdout + done.stderr
+    for prefix in ('', 'sharp/'):
+        for topic in plan.TOPICS:
+            assert f' /depth_node/{prefix}{topic} ' in done.stdout
+    assert '/diagnostics' in done.stdout
+    assert '32FC3' in done.stdout
+    assert 'for show' in done.stdout
+    sheet = cv2.imread(str(out / 'all_scenes.png'))
+    assert sheet.std() > 10
+    assert (out / 'scene_1.png').exists()
+    assert processes_with(str(tiny_folder)) == []
+
+
+def test_a_node_that_cannot_start_fails_the_demo_with_its_log(tmp_path):
+    done = demo(tmp_path / 'out', tmp_path / 'no_model', '--seconds', '2')
+    assert done.returncode == 1
+    assert 'no_model' in done.stderr
+    assert 'depth_node.log' in done.stderr
+    assert processes_with(str(tmp_path)) == []
