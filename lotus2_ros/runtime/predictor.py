@@ -4,52 +4,29 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, overload
 
 import torch
-from torch import Tensor
 
 from lotus2_ros.errors import DeviceError, SettingsError
 from lotus2_ros.model import loading
 from lotus2_ros.model.base import BaseTransformer
-from lotus2_ros.model.flow import MAX_STEPS, FlowStep
-from lotus2_ros.model.latents import decode_latents, encode_images, pack
+from lotus2_ros.model.flow import MAX_STEPS
 from lotus2_ros.model.tasks import TASKS
 from lotus2_ros.runtime.device import (
     choose_device,
     choose_precision,
     device_name,
-    reproducible,
 )
 from lotus2_ros.runtime.preprocess import (
     Size,
     check_image,
-    prepare_image,
-    read_picture,
     working_sizes,
 )
-from lotus2_ros.runtime.timing import StageClock
+from lotus2_ros.runtime.sharpening import SharpenJob
+from lotus2_ros.runtime.stages import CoreState, Stages
 from lotus2_ros.types import DEPTH, NORMALS, Prediction, UInt8Array
-
-
-@dataclass(slots=True)
-class CoreState:
-    """One image after the core predictor: what a result is decoded from, or sharpened.
-
-    Attributes:
-        latents: task name to latent (1, 16, h, w) on the device.
-        input_size: height and width of the image, in pixels.
-        clock: times of the stages so far; an image that was computed in a batch carries the times
-            of the whole batch.
-        sharpen_steps: Euler steps already taken.
-    """
-
-    latents: dict[str, Tensor]
-    input_size: Size
-    clock: StageClock
-    sharpen_steps: int = 0
 
 
 class Lotus2Predictor:
@@ -69,10 +46,8 @@ class Lotus2Predictor:
         max_side: int,
         sharpener: bool,
     ) -> None:
-        self._model = model
+        self._stages = Stages(model, device, dtype)
         self._name = name
-        self._device = device
-        self._dtype = dtype
         self._model_max_side = model_max_side
         self._max_side = max_side
         self._sharpener = sharpener
@@ -152,32 +127,32 @@ class Lotus2Predictor:
     @property
     def tasks(self) -> tuple[str, ...]:
         """Names of the loaded tasks, in the order in which they are computed."""
-        return tuple(self._model.tasks)
+        return tuple(self._stages.model.tasks)
 
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return self._device
+        return self._stages.device
 
     def info(self) -> dict[str, Any]:
         """What is loaded, as plain JSON data; sizes in pixels and bytes."""
-        on_gpu = self._device.type == 'cuda'
+        on_gpu = self._stages.device.type == 'cuda'
         return {
             'model': self._name,
-            'device': device_name(self._device),
-            'precision': str(self._dtype).removeprefix('torch.'),
+            'device': device_name(self._stages.device),
+            'precision': str(self._stages.dtype).removeprefix('torch.'),
             'tasks': list(self.tasks),
-            'parameters': self._model.parameters,
+            'parameters': self._stages.model.parameters,
             'max_side': self._max_side or self._model_max_side,
-            'gpu_memory_bytes': torch.cuda.memory_allocated(self._device) if on_gpu else 0,
+            'gpu_memory_bytes': torch.cuda.memory_allocated(self._stages.device) if on_gpu else 0,
             'sharpener': self._sharpener,
         }
 
     def free_memory(self) -> None:
         """Give back what torch keeps for later, after states and jobs have been dropped."""
         gc.collect()
-        if self._device.type == 'cuda':
-            with torch.cuda.device(self._device):
+        if self._stages.device.type == 'cuda':
+            with torch.cuda.device(self._stages.device):
                 torch.cuda.empty_cache()
 
     @overload
@@ -239,10 +214,11 @@ class Lotus2Predictor:
             batches.setdefault(key, []).append(index)
         results: dict[int, Prediction] = {}
         for (_, *sizes), members in batches.items():
-            states = self._core([images[i] for i in members], sizes, names)
+            states = self._stages.core([images[i] for i in members], sizes, names)
             if sharpen_steps:
-                states = self._sharpen(states, sharpen_steps)
-            results.update(zip(members, self._finish(states, output_size), strict=True))
+                states = self._stages.sharpen(states, sharpen_steps)
+            size = _output_size(output_size, states[0])
+            results.update(zip(members, self._stages.finish(states, size), strict=True))
         return results[0] if single else [results[i] for i in range(len(images))]
 
     def run_core(
@@ -258,7 +234,7 @@ class Lotus2Predictor:
         """
         names = self._check_request(tasks, 0)
         check_image(rgb)
-        return self._core([rgb], self._working_sizes(rgb, max_side), names)[0]
+        return self._stages.core([rgb], self._working_sizes(rgb, max_side), names)[0]
 
     def finish(
         self,
@@ -280,7 +256,7 @@ class Lotus2Predictor:
             names = _check_tasks(tasks, tuple(state.latents))
             latents = {name: state.latents[name] for name in names}
             state = CoreState(latents, state.input_size, state.clock, state.sharpen_steps)
-        return self._finish([state], output_size)[0]
+        return self._stages.finish([state], _output_size(output_size, state))[0]
 
     def sharpen(
         self, state: CoreState, steps: int, tasks: Sequence[str] | None = None
@@ -299,90 +275,7 @@ class Lotus2Predictor:
         if steps < 1:
             raise SettingsError(f'sharpen_steps is {steps}; allowed: 1 to {MAX_STEPS}')
         self._check_request(names, steps)
-        return SharpenJob(self, state, steps, names)
-
-    def sharpen_step(self, name: str, latent: Tensor, step: FlowStep) -> Tensor:
-        """Move one task's latent (B, 16, h, w) along the flow, and wait until it is there.
-
-        Waiting keeps a GPU's queue empty, so that a frame that comes in meanwhile is not behind
-        more than one step.
-        """
-        with torch.inference_mode(), reproducible(self._device):
-            moved = self._model.tasks[name].sharpen(latent, step)
-        if self._device.type == 'cuda':
-            torch.cuda.current_stream(self._device).synchronize()
-        return moved
-
-    def flow_steps(self, latent: Tensor, steps: int) -> tuple[FlowStep, ...]:
-        """The sharpener's steps for a latent (B, 16, h, w)."""
-        return self._model.schedule.steps(steps, pack(latent[:1]).shape[1])
-
-    def _core(
-        self, images: Sequence[UInt8Array], sizes: list[Size], names: Sequence[str]
-    ) -> list[CoreState]:
-        """Encode images of one size once, and run the core predictor of each task on them."""
-        clock = StageClock(self._device)
-        with torch.inference_mode(), reproducible(self._device):
-            with clock.stage('preprocess'):
-                prepared = [prepare_image(i, sizes, self._device, self._dtype) for i in images]
-                batch = torch.cat(prepared) if len(prepared) > 1 else prepared[0]  # (B, 3, h, w)
-            with clock.stage('encode'):
-                latent = encode_images(self._model.vae, batch)  # (B, 16, h/8, w/8)
-            latents = {}
-            for name in names:
-                with clock.stage('core'):
-                    latents[name] = self._model.tasks[name].core(latent)
-        return [
-            CoreState(
-                {name: value[i : i + 1] for name, value in latents.items()},
-                (image.shape[0], image.shape[1]),
-                clock,
-            )
-            for i, image in enumerate(images)
-        ]
-
-    def _sharpen(self, states: list[CoreState], steps: int) -> list[CoreState]:
-        """Sharpen a batch of states in one go."""
-        clock = states[0].clock
-        sharpened: list[dict[str, Tensor]] = [{} for _ in states]
-        for name in states[0].latents:
-            latent = torch.cat([state.latents[name] for state in states])
-            for step in self.flow_steps(latent, steps):
-                with clock.stage('sharpen'):
-                    latent = self.sharpen_step(name, latent, step)
-            for latents, part in zip(sharpened, latent.split(1), strict=True):
-                latents[name] = part
-        return [
-            CoreState(latents, state.input_size, clock, steps)
-            for latents, state in zip(sharpened, states, strict=True)
-        ]
-
-    def _finish(self, states: list[CoreState], output_size: Size | None) -> list[Prediction]:
-        """Decode states of one image size and one working size."""
-        size = output_size or states[0].input_size
-        if min(size) < 1:
-            raise SettingsError(f'output_size is {size}; both sides must be at least 1 px')
-        clock = StageClock(self._device)
-        values: dict[str, Any] = {}
-        with torch.inference_mode(), reproducible(self._device):
-            for name in states[0].latents:
-                latent = torch.cat([state.latents[name] for state in states])
-                with clock.stage('decode'):
-                    decoded = decode_latents(self._model.vae, latent)  # (B, 3, h, w)
-                with clock.stage('postprocess'):
-                    value = read_picture(decoded, TASKS[name], size)  # (B, C, H, W)
-                    values[name] = value.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        timings = states[0].clock.seconds() | clock.seconds()
-        timings['total'] = sum(timings.values())
-        return [
-            Prediction(
-                disparity=values[DEPTH][i, :, :, 0] if DEPTH in values else None,
-                normals=values[NORMALS][i] if NORMALS in values else None,
-                sharpen_steps=state.sharpen_steps,
-                timings=dict(timings),
-            )
-            for i, state in enumerate(states)
-        ]
+        return SharpenJob(self._stages, state, steps, names)
 
     def _working_sizes(self, image: UInt8Array, max_side: int | None) -> list[Size]:
         _check_max_side(max_side)
@@ -398,67 +291,6 @@ class Lotus2Predictor:
         return self.tasks if tasks is None else _check_tasks(tasks, self.tasks)
 
 
-class SharpenJob:
-    """Sharpening of one image, taken one transformer call at a time.
-
-    Between two calls anything else may run on the same predictor.
-    """
-
-    def __init__(
-        self, predictor: Lotus2Predictor, state: CoreState, steps: int, tasks: Sequence[str]
-    ) -> None:
-        self._predictor = predictor
-        self._input_size = state.input_size
-        self._steps = steps
-        self._latents = {name: state.latents[name] for name in tasks}
-        self._plan = [
-            (name, step)
-            for name, latent in self._latents.items()
-            for step in predictor.flow_steps(latent, steps)
-        ]
-        self._completed = 0
-        self._clock = StageClock(predictor.device)
-
-    @property
-    def total(self) -> int:
-        """Number of calls of `step` in all: Euler steps times tasks."""
-        return len(self._plan)
-
-    @property
-    def completed(self) -> int:
-        """Number of calls of `step` so far."""
-        return self._completed
-
-    @property
-    def done(self) -> bool:
-        """True once every step is taken."""
-        return self._completed == len(self._plan)
-
-    def step(self) -> None:
-        """Take the next Euler step; returns when the device has finished it.
-
-        Raises:
-            RuntimeError: all steps are taken.
-        """
-        if self.done:
-            raise RuntimeError('all sharpening steps are taken')
-        name, step = self._plan[self._completed]
-        with self._clock.stage('sharpen'):
-            self._latents[name] = self._predictor.sharpen_step(name, self._latents[name], step)
-        self._completed += 1
-
-    def finish(self, output_size: Size | None = None) -> Prediction:
-        """Decode the sharpened latents at an output size (height, width), the image's by default.
-
-        Raises:
-            RuntimeError: steps are left.
-        """
-        if not self.done:
-            raise RuntimeError(f'{self.total - self.completed} sharpening steps are left')
-        state = CoreState(self._latents, self._input_size, self._clock, self._steps)
-        return self._predictor.finish(state, output_size)
-
-
 def _check_tasks(tasks: Sequence[str], known: tuple[str, ...]) -> tuple[str, ...]:
     """Tasks in the table's order.
 
@@ -472,6 +304,13 @@ def _check_tasks(tasks: Sequence[str], known: tuple[str, ...]) -> tuple[str, ...
         allowed = ', '.join(known) or 'none'
         raise SettingsError(f'task {", ".join(map(repr, wrong))} is not there; there is: {allowed}')
     return tuple(name for name in known if name in tasks)
+
+
+def _output_size(size: Size | None, state: CoreState) -> Size:
+    chosen = size or state.input_size
+    if min(chosen) < 1:
+        raise SettingsError(f'output_size is {chosen}; both sides must be at least 1 px')
+    return chosen
 
 
 def _check_max_side(max_side: int | None) -> None:

@@ -45,6 +45,10 @@ def test_update_below_bfloat16_survives_until_the_last_rounding(tmp_path):
     predictor = Lotus2Predictor.from_pretrained(
         tmp_path, tasks=['depth'], device='cpu', sharpener=False
     )
-    weight = predictor._model.tasks['depth'].core_transformer.transformer_blocks[0].attn.to_q.weight
+    weight = (
+        predictor._stages.model.tasks['depth']
+        .core_transformer.transformer_blocks[0]
+        .attn.to_q.weight
+    )
     assert weight.dtype == torch.float32
     assert not torch.equal(weight, weight.bfloat16().float())

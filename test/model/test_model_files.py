@@ -178,7 +178,9 @@ def test_shards_load_like_one_file(tmp_path):
     split = make_tiny_model(tmp_path / 'split', tasks=['depth'], shards=True)
     assert len(list((split / 'transformer').glob('*.safetensors'))) > 2
     sharded = load_model(split)
-    states = [p._model.tasks['depth'].core_transformer.state_dict() for p in (whole, sharded)]
+    states = [
+        p._stages.model.tasks['depth'].core_transformer.state_dict() for p in (whole, sharded)
+    ]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
@@ -216,7 +218,9 @@ class TestLocalContinuityFile:
         plain = make_tiny_model(tmp_path / 'plain', tasks=['depth'])
         archive = make_tiny_model(tmp_path / 'archive', tasks=['depth'], lcm_pickle=True)
         assert (archive / LCM).read_bytes()[:2] == b'PK'
-        states = [load_model(f)._model.tasks['depth'].lcm.state_dict() for f in (plain, archive)]
+        states = [
+            load_model(f)._stages.model.tasks['depth'].lcm.state_dict() for f in (plain, archive)
+        ]
         assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
     @pytest.mark.parametrize(
@@ -265,7 +269,7 @@ class TestLocalContinuityFile:
 
 def test_weights_stay_after_the_file_is_gone(folder):
     predictor = load_model(folder)
-    weight = predictor._model.vae.encoder.conv_in.weight
+    weight = predictor._stages.model.vae.encoder.conv_in.weight
     before = weight.clone()
     path = folder / VAE
     with path.open('r+b') as stream:

@@ -71,7 +71,7 @@ def test_stored_embeddings_make_the_encoders_needless(folder):
     for name in ('text_encoder', 'text_encoder_2', 'tokenizer', 'tokenizer_2'):
         shutil.rmtree(folder / name)
     again = load(folder)
-    states = [p._model.tasks['depth'].conditioning.prompt for p in (first, again)]
+    states = [p._stages.model.tasks['depth'].conditioning.prompt for p in (first, again)]
     assert torch.equal(*states)
 
 

@@ -56,9 +56,9 @@ def test_decoded_picture_is_that_of_the_reference(predictor, references, task, s
         state = predictor.run_core(pixels, [task])
         latent = state.latents[task]
         if steps:
-            for step in predictor.flow_steps(latent, steps):
-                latent = predictor.sharpen_step(task, latent, step)
-        decoded = decode_latents(predictor._model.vae, latent)
+            for step in predictor._stages.flow_steps(latent, steps):
+                latent = predictor._stages.step(task, latent, step)
+        decoded = decode_latents(predictor._stages.model.vae, latent)
     expected = references[task].decoded(image, steps)
     assert relative_error(decoded.numpy(), expected.numpy()) <= TOLERANCE
 
@@ -109,7 +109,7 @@ def test_model_without_guidance_and_with_a_fixed_shift(tmp_path, steps):
 
 
 def test_encoding_takes_the_posterior_mean(predictor):
-    vae = predictor._model.vae
+    vae = predictor._stages.model.vae
     image = torch.tensor(photograph(32, 32)).permute(2, 0, 1)[None] / 127.5 - 1.0
     with torch.inference_mode():
         expected = vae.encode(image).latent_dist.mean

@@ -230,7 +230,7 @@ def test_info_is_plain_json(predictor):
     assert info['tasks'] == ['depth', 'normals']
     assert info['max_side'] == 64
     assert info['parameters'] == sum(
-        p.numel() for p in predictor._model.tasks['depth'].core_transformer.parameters()
+        p.numel() for p in predictor._stages.model.tasks['depth'].core_transformer.parameters()
     )
 
 
@@ -292,7 +292,7 @@ def test_progress_is_told_in_order(folder):
 
 
 def test_untouched_weights_are_shared_between_stages(predictor):
-    networks = predictor._model.tasks
+    networks = predictor._stages.model.tasks
     places = {
         transformer.single_transformer_blocks[0].proj_mlp.weight.data_ptr()
         for network in networks.values()

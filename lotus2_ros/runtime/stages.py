@@ -1,0 +1,129 @@
+"""The stages between an image and its prediction, run on batches of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lotus2_ros.model.flow import FlowStep
+from lotus2_ros.model.latents import decode_latents, encode_images, pack
+from lotus2_ros.model.loading import Lotus2Model
+from lotus2_ros.model.tasks import TASKS
+from lotus2_ros.runtime.device import reproducible
+from lotus2_ros.runtime.preprocess import Size, prepare_image, read_picture
+from lotus2_ros.runtime.timing import StageClock
+from lotus2_ros.types import DEPTH, NORMALS, Prediction, UInt8Array
+
+
+@dataclass(slots=True)
+class CoreState:
+    """One image after the core predictor: what a result is decoded from, or sharpened.
+
+    Attributes:
+        latents: task name to latent (1, 16, h, w) on the device.
+        input_size: height and width of the image, in pixels.
+        clock: times of the stages so far; an image that was computed in a batch carries the times
+            of the whole batch.
+        sharpen_steps: Euler steps already taken.
+    """
+
+    latents: dict[str, Tensor]
+    input_size: Size
+    clock: StageClock
+    sharpen_steps: int = 0
+
+
+class Stages:
+    """A loaded model on one device, as the stages that a frame goes through.
+
+    Nothing is checked here and nothing is kept from one call to the next.
+    """
+
+    def __init__(self, model: Lotus2Model, device: torch.device, dtype: torch.dtype) -> None:
+        self.model = model
+        self.device = device
+        self.dtype = dtype
+
+    def step(self, name: str, latent: Tensor, step: FlowStep) -> Tensor:
+        """Move one task's latent (B, 16, h, w) along the flow, and wait until it is there.
+
+        Waiting keeps a GPU's queue empty, so that a frame that comes in meanwhile is not behind
+        more than one step.
+        """
+        with torch.inference_mode(), reproducible(self.device):
+            moved = self.model.tasks[name].sharpen(latent, step)
+        if self.device.type == 'cuda':
+            torch.cuda.current_stream(self.device).synchronize()
+        return moved
+
+    def flow_steps(self, latent: Tensor, steps: int) -> tuple[FlowStep, ...]:
+        """The sharpener's steps for a latent (B, 16, h, w)."""
+        return self.model.schedule.steps(steps, pack(latent[:1]).shape[1])
+
+    def core(
+        self, images: Sequence[UInt8Array], sizes: list[Size], names: Sequence[str]
+    ) -> list[CoreState]:
+        """Encode images of one size once, and run the core predictor of each task on them."""
+        clock = StageClock(self.device)
+        with torch.inference_mode(), reproducible(self.device):
+            with clock.stage('preprocess'):
+                prepared = [prepare_image(i, sizes, self.device, self.dtype) for i in images]
+                batch = torch.cat(prepared) if len(prepared) > 1 else prepared[0]  # (B, 3, h, w)
+            with clock.stage('encode'):
+                latent = encode_images(self.model.vae, batch)  # (B, 16, h/8, w/8)
+            latents = {}
+            for name in names:
+                with clock.stage('core'):
+                    latents[name] = self.model.tasks[name].core(latent)
+        return [
+            CoreState(
+                {name: value[i : i + 1] for name, value in latents.items()},
+                (image.shape[0], image.shape[1]),
+                clock,
+            )
+            for i, image in enumerate(images)
+        ]
+
+    def sharpen(self, states: list[CoreState], steps: int) -> list[CoreState]:
+        """Sharpen a batch of states in one go."""
+        clock = states[0].clock
+        sharpened: list[dict[str, Tensor]] = [{} for _ in states]
+        for name in states[0].latents:
+            latent = torch.cat([state.latents[name] for state in states])
+            for step in self.flow_steps(latent, steps):
+                with clock.stage('sharpen'):
+                    latent = self.step(name, latent, step)
+            for latents, part in zip(sharpened, latent.split(1), strict=True):
+                latents[name] = part
+        return [
+            CoreState(latents, state.input_size, clock, steps)
+            for latents, state in zip(sharpened, states, strict=True)
+        ]
+
+    def finish(self, states: list[CoreState], size: Size) -> list[Prediction]:
+        """Decode states of one working size to results of an output size."""
+        clock = StageClock(self.device)
+        values: dict[str, Any] = {}
+        with torch.inference_mode(), reproducible(self.device):
+            for name in states[0].latents:
+                latent = torch.cat([state.latents[name] for state in states])
+                with clock.stage('decode'):
+                    decoded = decode_latents(self.model.vae, latent)  # (B, 3, h, w)
+                with clock.stage('postprocess'):
+                    value = read_picture(decoded, TASKS[name], size)  # (B, C, H, W)
+                    values[name] = value.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        timings = states[0].clock.seconds() | clock.seconds()
+        timings['total'] = sum(timings.values())
+        return [
+            Prediction(
+                disparity=values[DEPTH][i, :, :, 0] if DEPTH in values else None,
+                normals=values[NORMALS][i] if NORMALS in values else None,
+                sharpen_steps=state.sharpen_steps,
+                timings=dict(timings),
+            )
+            for i, state in enumerate(states)
+        ]
