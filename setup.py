@@ -56,7 +56,7 @@ setup(
         # Photographs, for textures and for evaluation on a real one; running needs none of these.
         'train': ['matplotlib>=3.7', 'scikit-image>=0.22', 'scikit-learn>=1.3'],
         # FLUX's own text encoders, needed once where a model folder has no prompt embeddings.
-        'prompt': ['sentencepiece>=0.2', 'transformers>=4.48'],
+        'prompt': ['transformers>=5.0'],
     },
     # A script in `lib/<package>` is zipped by nobody, but the bundled model is read as files.
     zip_safe=False,
