@@ -21,6 +21,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
 from lotus2_ros.ros import plan
 from lotus2_ros.ros.codecs import decode_image
+from lotus2_ros.ros.diagnostics import State
 from lotus2_ros.types import Float32Array, UInt8Array
 
 DIAGNOSTICS = '/diagnostics'
@@ -125,6 +126,12 @@ class OutputListener:
         """What the depth node last said about itself on /diagnostics; empty before."""
         with self._lock:
             return self._state
+
+    @property
+    def fault(self) -> str:
+        """Why the depth node has given up, in its words; empty if it has not."""
+        state = self.state
+        return state if state.startswith(f'{State.FAULT.value}:') else ''
 
     @property
     def failure(self) -> str:

@@ -189,6 +189,8 @@ def _listen(listener: OutputListener, processes: tuple[Process, ...], seconds: f
 def _check(listener: OutputListener, processes: tuple[Process, ...]) -> None:
     for process in processes:
         process.check()
+    if listener.fault:
+        raise WorkerError(f'depth_node has given up: {listener.fault}')
     if listener.failure:
         raise WorkerError(f'listening failed: {listener.failure}')
 

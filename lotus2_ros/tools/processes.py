@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,6 +17,10 @@ _PATIENCE_S = 15.0
 """How long a process may take to end in order after a signal."""
 
 _TAIL_LINES = 40
+
+_PR_SET_PDEATHSIG = 1
+# Looked up here: a new process between fork and exec must do as little as it can.
+_PRCTL = ctypes.CDLL(None).prctl if sys.platform == 'linux' else None
 
 
 class Process:
@@ -46,6 +52,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 # Ctrl-C reaches it through us, once, and in order.
                 start_new_session=True,
+                preexec_fn=_end_with_parent,  # safe here: no other thread runs yet
             )
         return self
 
@@ -85,6 +92,12 @@ class Process:
         """The last lines of its log."""
         lines = self.log.read_text(encoding='utf-8', errors='replace').splitlines()
         return '\n'.join(lines[-_TAIL_LINES:])
+
+
+def _end_with_parent() -> None:
+    """Runs in the new process: if this one is killed, nothing may be left running."""
+    if _PRCTL is not None:
+        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def package_environment() -> dict[str, str]:

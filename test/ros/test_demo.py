@@ -7,10 +7,18 @@ from pathlib import Path
 
 import cv2
 import pytest
+from rig import wait_until
 
 from lotus2_ros.ros import plan
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tiny import make_tiny_model
+
+    return make_tiny_model(tmp_path_factory.mktemp('model') / 'small', max_side=64)
 
 
 def demo(out: Path, model: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -38,9 +46,9 @@ def processes_with(text: str) -> list[int]:
 
 
 @pytest.mark.timeout(200)
-def test_every_topic_delivers_and_pictures_are_written(tmp_path, tiny_folder):
+def test_every_topic_delivers_and_pictures_are_written(tmp_path, small_model):
     out = tmp_path / 'out'
-    done = demo(out, tiny_folder, '--seconds', '5', '--rate', '3')
+    done = demo(out, small_model, '--seconds', '5', '--rate', '3')
     assert done.returncode == 0, done.stdout + done.stderr
     for prefix in ('', 'sharp/'):
         for topic in plan.TOPICS:
@@ -51,12 +59,25 @@ def test_every_topic_delivers_and_pictures_are_written(tmp_path, tiny_folder):
     sheet = cv2.imread(str(out / 'all_scenes.png'))
     assert sheet.std() > 10
     assert (out / 'scene_1.png').exists()
-    assert processes_with(str(tiny_folder)) == []
+    assert processes_with(str(small_model)) == []
 
 
 def test_a_node_that_cannot_start_fails_the_demo_with_its_log(tmp_path):
     done = demo(tmp_path / 'out', tmp_path / 'no_model', '--seconds', '2')
     assert done.returncode == 1
     assert 'no_model' in done.stderr
+    assert 'depth_node has given up' in done.stderr
     assert 'depth_node.log' in done.stderr
     assert processes_with(str(tmp_path)) == []
+
+
+def test_nothing_is_left_running_when_the_demo_is_killed(tmp_path, small_model):
+    command = [sys.executable, '-m', 'lotus2_ros.tools.cli', 'demo', '--model', str(small_model)]
+    out = tmp_path / 'out'
+    running = subprocess.Popen(
+        [*command, '--out', str(out)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    )
+    wait_until(lambda: len(processes_with(str(small_model))) >= 2, 60, 'the depth node starts')
+    running.kill()
+    running.wait()
+    wait_until(lambda: not processes_with(str(small_model)), 30, 'the depth node ends')
