@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -52,7 +53,9 @@ class Process:
                 stderr=subprocess.STDOUT,
                 # Ctrl-C reaches it through us, once, and in order.
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # safe here: no other thread runs yet
+                preexec_fn=partial(
+                    _end_with_parent, os.getpid()
+                ),  # safe here: no other thread runs yet
             )
         return self
 
@@ -94,10 +97,12 @@ class Process:
         return '\n'.join(lines[-_TAIL_LINES:])
 
 
-def _end_with_parent() -> None:
-    """Runs in the new process: if this one is killed, nothing may be left running."""
+def _end_with_parent(parent: int) -> None:
+    """Runs in the new process: if its parent is killed, nothing may be left running."""
     if _PRCTL is not None:
         _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # killed already, before it was asked for
+        os._exit(1)
 
 
 def package_environment() -> dict[str, str]:

@@ -74,10 +74,18 @@ def test_a_node_that_cannot_start_fails_the_demo_with_its_log(tmp_path):
 def test_nothing_is_left_running_when_the_demo_is_killed(tmp_path, small_model):
     command = [sys.executable, '-m', 'lotus2_ros.tools.cli', 'demo', '--model', str(small_model)]
     out = tmp_path / 'out'
+    # Its temporary folder tells the player apart from those of others.
+    folder = tmp_path / 'temporary'
+    folder.mkdir()
     running = subprocess.Popen(
-        [*command, '--out', str(out)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+        [*command, '--out', str(out)],
+        cwd=ROOT,
+        env={**os.environ, 'TMPDIR': str(folder)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
     )
     wait_until(lambda: len(processes_with(str(small_model))) >= 2, 60, 'the depth node starts')
     running.kill()
     running.wait()
     wait_until(lambda: not processes_with(str(small_model)), 30, 'the depth node ends')
+    wait_until(lambda: not processes_with(str(folder)), 30, 'the player ends')
