@@ -69,6 +69,15 @@ def _floor(side: int) -> int:
     return side // IMAGE_MULTIPLE * IMAGE_MULTIPLE
 
 
+def memory_format(device: torch.device) -> torch.memory_format:
+    """Layout in which images and the VAE's weights are fastest, when nothing is compiled.
+
+    On a CPU a camera's own layout, channels last, saves about a fifth of the VAE's time; on a GPU
+    it costs as much.
+    """
+    return torch.channels_last if device.type == 'cpu' else torch.contiguous_format
+
+
 def prepare_image(
     rgb: UInt8Array, sizes: list[Size], device: torch.device, dtype: torch.dtype
 ) -> Tensor:
@@ -86,7 +95,8 @@ def prepare_image(
     # A copy of a read-only view: torch knows no read-only tensors and warns of them.
     array = np.ascontiguousarray(rgb) if rgb.flags.writeable else rgb.copy()
     image = torch.from_numpy(array).to(device).permute(2, 0, 1)[None]  # (1, 3, H, W)
-    image = image.to(torch.float32, memory_format=torch.contiguous_format) / 127.5 - 1.0
+    layout = memory_format(device)
+    image = image.to(torch.float32, memory_format=layout) / 127.5 - 1.0
     for size in sizes:
         if tuple(image.shape[2:]) != size:
             image = F.interpolate(image, size=size, mode='bilinear', align_corners=False)
