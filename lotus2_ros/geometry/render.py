@@ -12,6 +12,9 @@ from lotus2_ros.types import Float32Array, UInt8Array
 
 _BACKGROUND = (24, 26, 30)
 
+_FRAMED_DEPTH = 2.0
+"""What is farther than this many times the median depth is drawn, but does not shrink the view."""
+
 
 def render_cloud(
     points: Float32Array,
@@ -19,16 +22,16 @@ def render_cloud(
     *,
     width: int,
     height: int,
-    yaw_deg: float = 25.0,
-    pitch_deg: float = 20.0,
+    yaw_deg: float = 20.0,
+    pitch_deg: float = 12.0,
     hfov_deg: float = 45.0,
     splat: int = 2,
     background: tuple[int, int, int] = _BACKGROUND,
 ) -> UInt8Array:
     """Draw points as z-buffered squares from a viewpoint turned about the cloud's middle.
 
-    The middle is the median of the points and the distance is such that their central 96% fit, so
-    that a few stray points neither move nor shrink the view.
+    The distance is such that the central 96% of the points fit, those far behind the others left
+    out, so that neither stray points nor a distant background shrink the view.
 
     Args:
         points: (..., 3) float32 in the optical frame (x right, y down, z forward); points that are
@@ -56,7 +59,8 @@ def render_cloud(
     # 1. Into the viewpoint's frame: about the middle, then away from it.
     local = (xyz - np.median(xyz, axis=0)) @ _view_rotation(yaw_deg, pitch_deg).T
     focal = 0.5 * width / math.tan(0.5 * math.radians(hfov_deg))
-    low, high = np.quantile(local, (0.02, 0.98), axis=0)
+    framed = local[xyz[:, 2] <= _FRAMED_DEPTH * np.median(xyz[:, 2])]
+    low, high = np.quantile(framed, (0.02, 0.98), axis=0)
     local -= (0.5 * (low + high)).astype(np.float32)
     half = np.maximum(0.5 * (high - low), 1e-6)
     distance = half[2] + 1.05 * focal * max(half[0] / (0.5 * width), half[1] / (0.5 * height))

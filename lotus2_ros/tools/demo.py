@@ -38,7 +38,7 @@ NODE = '/depth_node'
 IMAGE = '/image'
 
 # Chosen for the look of the pictures, not measured: nothing in a single image gives metres.
-SCALE, SHIFT = 0.8, 0.12
+SCALE, SHIFT = 0.7, 0.3
 
 _SHARP_PATIENCE_S = 60.0
 """How much longer than asked for is listened while topics are missing: sharpening is rare."""
