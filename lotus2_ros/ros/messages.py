@@ -45,8 +45,14 @@ def image_message(pixels: AnyArray, encoding: str, header: Header) -> Image:
     return message
 
 
+def buffer_of(size: int) -> tuple[array.array[int], UInt8Array]:
+    """Message data of `size` bytes and a NumPy view to fill it through, without another copy."""
+    data = array.array('B', [0]) * size
+    return data, np.frombuffer(data, np.uint8)
+
+
 def organized_cloud_message(
-    data: UInt8Array,
+    data: array.array[int],
     fields: Sequence[tuple[str, int, int]],
     point_step: int,
     size: tuple[int, int],
@@ -55,7 +61,7 @@ def organized_cloud_message(
     """A PointCloud2 with a point per pixel; invalid points are NaN, so it is not dense.
 
     Args:
-        data: the packed points, height * width * point_step bytes.
+        data: the packed points, height * width * point_step bytes, see `buffer_of`.
         fields: name, byte offset and PointField datatype of each field.
         point_step: bytes per point.
         size: height and width.
@@ -71,7 +77,7 @@ def organized_cloud_message(
 def nav_cloud_message(points: AnyArray, header: Header) -> PointCloud2:
     """An unorganized, dense PointCloud2 of (N, 3) float32 finite points: x, y, z and no more."""
     names = [(name, 4 * i, int(PointField.FLOAT32)) for i, name in enumerate('xyz')]
-    message = _cloud(points, names, 12, header)
+    message = _cloud(_bytes_of(points), names, 12, header)
     message.height, message.width = 1, len(points)
     message.row_step = 12 * len(points)
     message.is_dense = True
@@ -79,7 +85,10 @@ def nav_cloud_message(points: AnyArray, header: Header) -> PointCloud2:
 
 
 def _cloud(
-    data: AnyArray, fields: Sequence[tuple[str, int, int]], point_step: int, header: Header
+    data: array.array[int],
+    fields: Sequence[tuple[str, int, int]],
+    point_step: int,
+    header: Header,
 ) -> PointCloud2:
     message = PointCloud2()
     message.header = header
@@ -89,7 +98,7 @@ def _cloud(
     ]
     message.is_bigendian = _BIG_ENDIAN
     message.point_step = point_step
-    message.data = _bytes_of(data)
+    message.data = data
     return message
 
 

@@ -10,14 +10,19 @@ from typing import Any
 import numpy as np
 from std_msgs.msg import Header
 
-from lotus2_ros.geometry.cloud import nav_cloud, organized_cloud
+from lotus2_ros.geometry.cloud import cloud_fields, nav_cloud, organized_cloud
 from lotus2_ros.geometry.colormap import colorize_disparity, colorize_normals
 from lotus2_ros.geometry.depth import depth_to_millimetres, disparity_to_depth
 from lotus2_ros.geometry.edges import edge_mask
 from lotus2_ros.geometry.projection import unproject
 from lotus2_ros.ros import plan
 from lotus2_ros.ros.camera import Camera, camera_info_message
-from lotus2_ros.ros.messages import image_message, nav_cloud_message, organized_cloud_message
+from lotus2_ros.ros.messages import (
+    buffer_of,
+    image_message,
+    nav_cloud_message,
+    organized_cloud_message,
+)
 from lotus2_ros.settings import NodeSettings
 from lotus2_ros.types import Float32Array, UInt8Array
 
@@ -139,17 +144,17 @@ class Products:
         settings = self.frame.settings
         if not np.isfinite(self._points[..., 2]).any():
             return None
-        data, fields, point_step = organized_cloud(
-            self._points,
-            rgb=self.frame.rgb if settings.cloud_color else None,
-            normals=_given(self.normals) if settings.cloud_normals else None,
-        )
+        height, width = self._points.shape[:2]
+        rgb = self.frame.rgb if settings.cloud_color else None
+        normals = _given(self.normals) if settings.cloud_normals else None
+        _, step = cloud_fields(rgb=rgb is not None, normals=normals is not None)
+        data, view = buffer_of(height * width * step)
+        _, fields, step = organized_cloud(self._points, rgb=rgb, normals=normals, out=view)
         header = self.frame.header
         if settings.scale_mode == 'relative':
             frame_id = header.frame_id + plan.RELATIVE_FRAME_SUFFIX
             header = Header(stamp=header.stamp, frame_id=frame_id)
-        height, width = self._points.shape[:2]
-        return organized_cloud_message(data, fields, point_step, (height, width), header)
+        return organized_cloud_message(data, fields, step, (height, width), header)
 
     def _nav_cloud(self) -> Any | None:
         points = nav_cloud(self._points, self.frame.settings.nav_stride)

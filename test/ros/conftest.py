@@ -50,6 +50,7 @@ def shared_rig(tiny_model: str) -> Iterator[Rig]:
             'cloud_edge_threshold': 0.0,
             'sharpen_steps': 2,
             'cpu_threads': 1,
+            'stale_timeout_s': 20.0,  # a busy machine is no fault here
             'diagnostics_rate_hz': 20.0,
         }
     )

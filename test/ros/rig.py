@@ -38,15 +38,18 @@ def next_domain() -> int:
     return 1 + (os.getpid() * 13 + next(_domains)) % 100
 
 
-def wait_until(condition: Callable[[], Any], timeout: float = 20.0, what: str = '') -> Any:
-    """The first true value of a condition; fails loudly after the timeout."""
+def wait_until(
+    condition: Callable[[], Any], timeout: float = 20.0, what: str | Callable[[], str] = ''
+) -> Any:
+    """The first true value of a condition; fails loudly after the timeout, naming `what`."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         value = condition()
         if value:
             return value
         time.sleep(0.01)
-    raise AssertionError(f'not within {timeout} s: {what or condition}')
+    text = what() if callable(what) else what
+    raise AssertionError(f'not within {timeout} s: {text or condition}')
 
 
 def picture(width: int = WIDTH, height: int = HEIGHT, seed: int = 0) -> np.ndarray:
@@ -209,7 +212,7 @@ class Rig:
         found = wait_until(
             lambda: [m for m in self.of(topic) if m.header.stamp == stamp],
             timeout,
-            f'{topic} of this image; counts: {self.counts()}',
+            lambda: f'{topic} of this image; counts: {self.counts()}',
         )
         assert len(found) == 1
         return found[0]
@@ -284,7 +287,7 @@ class Rig:
             return [s for s in self.statuses[count:] if s.message.startswith(f'{state}:')]
 
         last = wait_until(
-            shown, timeout, f'{state}; last: {[s.message for s in self.statuses[-3:]]}'
+            shown, timeout, lambda: f'{state}; last: {[s.message for s in self.statuses[-3:]]}'
         )[-1]
         return {v.key: v.value for v in last.values} | {'message': last.message}
 

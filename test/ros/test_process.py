@@ -55,7 +55,7 @@ class Running:
         wait_until(
             lambda: any(s.startswith(f'{state}:') for s in self.statuses[count:]),
             timeout,
-            f'{state}; last: {self.statuses[-1:]}',
+            lambda: f'{state}; last: {self.statuses[-1:]}',
         )
 
     def worker(self) -> psutil.Process:
