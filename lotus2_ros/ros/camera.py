@@ -55,11 +55,6 @@ class CameraTracker:
         self._camera: Camera | None = None
         self._reason = ''
 
-    @property
-    def known(self) -> bool:
-        """Whether a CameraInfo has come."""
-        return self._info is not None
-
     def update(self, info: CameraInfo) -> None:
         """Take a new message."""
         self._info = info

@@ -90,11 +90,6 @@ class IncompatibilityLog:
         with self._lock:
             return dict(self._policies)
 
-    def clear(self) -> None:
-        """Forget everything; the topics are being closed."""
-        with self._lock:
-            self._policies.clear()
-
     def _note(self, topic: str, event: Any, peer: str) -> None:
         policy = qos_policy_name_from_kind(event.last_policy_kind)
         text = f'{peer} {policy} than ours'

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 from rcl_interfaces.srv import DescribeParameters
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rig import FRAME, HEIGHT, WIDTH, Rig, image_of, info_of, picture, pixels, points, wait_until
+from sensor_msgs.msg import Image
 
 from lotus2_ros.errors import SettingsError
 from lotus2_ros.settings import NodeSettings
@@ -237,16 +241,27 @@ def test_they_are_refused_while_configured_and_taken_after_cleanup(rig: Rig) -> 
             assert f'{name} cannot change while configured' in reason
 
 
-@shows('image_transport', 'tasks', 'precision', 'load_sharpener', 'cpu_threads', 'model', 'device')
-def test_what_is_loaded_and_where(tiny_model: str) -> None:
+@shows(
+    'image_transport', 'tasks', 'precision', 'load_sharpener', 'cpu_threads', 'model', 'base',
+    'device',
+)  # fmt: skip
+def test_what_is_loaded_from_where_and_how(
+    shared_rig: Rig, tiny_model: str, tmp_path: Path
+) -> None:
+    base, model = tmp_path / 'base', tmp_path / 'adapters'
+    model.mkdir()
+    shutil.copytree(tiny_model, base)
+    for path in base.glob('lotus-2_*_depth.safetensors'):
+        path.rename(model / path.name)
     rig = Rig(
         {
             **BASE,
-            'model': tiny_model,
+            'model': str(model),
+            'base': str(base),
             'tasks': ['depth'],
             'precision': 'bfloat16',
             'load_sharpener': False,
-            'cpu_threads': 1,
+            'cpu_threads': 8,
             'device': 'cpu',
             'image_transport': 'compressed',
         },
@@ -255,6 +270,7 @@ def test_what_is_loaded_and_where(tiny_model: str) -> None:
     try:
         rig.wait_ready()
         info = rig.node.session.client.info
+        assert str(model) in info['model']
         assert info['precision'] == 'bfloat16'
         assert info['tasks'] == ['depth']
         assert not info['sharpener']
@@ -263,13 +279,17 @@ def test_what_is_loaded_and_where(tiny_model: str) -> None:
         assert 'load_sharpener' in rig.sharpen().message
         stamp = _send_jpeg(rig, '/camera/image_raw/compressed')
         rig.get('depth/image', stamp)
+        one, eight = (
+            psutil.Process(r.node.session.client.pid).num_threads() for r in (shared_rig, rig)
+        )
+        assert eight >= one + 6
         why = rig.status()[2]['withheld: ~/normals/image']
         assert 'normals task is not loaded' in why
     finally:
         rig.close()
 
 
-@shows('base', 'autostart')
+@shows('autostart')
 def test_a_base_that_is_not_there_fails_configuring(tiny_model: str) -> None:
     rig = Rig({**BASE, 'model': tiny_model, 'base': '/no/such/base', 'autostart': False})
     try:
@@ -307,6 +327,21 @@ def test_a_worker_that_hangs_is_replaced(tiny_model: str) -> None:
         rig.send(image_of(picture()))
         assert '0.5 s' in rig.wait_state('RECOVERING', 15.0)['message']
         assert not psutil.pid_exists(pid)
+    finally:
+        rig.close()
+
+
+def test_quality_of_service_can_be_overridden_and_a_mismatch_is_named(tiny_model: str) -> None:
+    reliable = {'qos_overrides./image.subscription.reliability': 'reliable'}
+    rig = Rig({**BASE, 'model': tiny_model, **reliable})
+    try:
+        wait_until(lambda: rig.node.lifecycle == 'active')
+        best_effort = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+        rig.peer.create_publisher(Image, '/image', best_effort)
+        wait_until(
+            lambda: 'RELIABILITY' in rig.status()[2].get('incompatible: /image', ''),
+            what='topic and policy',
+        )
     finally:
         rig.close()
 
