@@ -69,15 +69,6 @@ def _floor(side: int) -> int:
     return side // IMAGE_MULTIPLE * IMAGE_MULTIPLE
 
 
-def memory_format(device: torch.device) -> torch.memory_format:
-    """Layout in which images and the VAE's weights are fastest, when nothing is compiled.
-
-    On a CPU a camera's own layout, channels last, saves about a fifth of the VAE's time; on a GPU
-    it costs as much.
-    """
-    return torch.channels_last if device.type == 'cpu' else torch.contiguous_format
-
-
 def prepare_image(
     rgb: UInt8Array, sizes: list[Size], device: torch.device, dtype: torch.dtype
 ) -> Tensor:
@@ -95,12 +86,13 @@ def prepare_image(
     # A copy of a read-only view: torch knows no read-only tensors and warns of them.
     array = np.ascontiguousarray(rgb) if rgb.flags.writeable else rgb.copy()
     image = torch.from_numpy(array).to(device).permute(2, 0, 1)[None]  # (1, 3, H, W)
-    layout = memory_format(device)
-    image = image.to(torch.float32, memory_format=layout) / 127.5 - 1.0
+    image = image.to(torch.float32) / 127.5 - 1.0  # still channels last: resizes faster, same bits
     for size in sizes:
         if tuple(image.shape[2:]) != size:
             image = F.interpolate(image, size=size, mode='bilinear', align_corners=False)
-    return image.to(dtype)
+    # Channels last would make a CPU's VAE a fifth faster too, but torch's group norm then sums in
+    # one pass: relative errors of 1e-4 at full size, where this layout has 1e-7.
+    return image.to(dtype).contiguous()
 
 
 def read_picture(decoded: Tensor, task: Task, size: Size) -> Tensor:

@@ -14,7 +14,7 @@ from lotus2_ros.model.latents import decode_latents, encode_images, pack
 from lotus2_ros.model.loading import Lotus2Model
 from lotus2_ros.model.tasks import TASKS
 from lotus2_ros.runtime.device import reproducible
-from lotus2_ros.runtime.preprocess import Size, memory_format, prepare_image, read_picture
+from lotus2_ros.runtime.preprocess import Size, prepare_image, read_picture
 from lotus2_ros.runtime.timing import StageClock
 from lotus2_ros.types import DEPTH, NORMALS, Prediction, UInt8Array
 
@@ -45,7 +45,6 @@ class Stages:
 
     def __init__(self, model: Lotus2Model, device: torch.device, dtype: torch.dtype) -> None:
         self.model = model
-        model.vae.to(memory_format=memory_format(device))
         self.device = device
         self.dtype = dtype
 
@@ -113,7 +112,6 @@ class Stages:
             for name in states[0].latents:
                 latent = torch.cat([state.latents[name] for state in states])
                 with clock.stage('decode'):
-                    latent = latent.contiguous(memory_format=memory_format(self.device))
                     decoded = decode_latents(self.model.vae, latent)  # (B, 3, h, w)
                 with clock.stage('postprocess'):
                     value = read_picture(decoded, TASKS[name], size)  # (B, C, H, W)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -10,10 +12,12 @@ from tiny import make_tiny_model
 
 from lotus2_ros.model.latents import decode_latents, encode_images
 from lotus2_ros.runtime import Lotus2Predictor
+from lotus2_ros.runtime.preprocess import prepare_image
 
 RANK = 4
 MAX_SIDE = 96
 TOLERANCE = 1e-5
+CPU, F32 = torch.device('cpu'), torch.float32
 
 
 @pytest.fixture(scope='module')
@@ -115,3 +119,14 @@ def test_encoding_takes_the_posterior_mean(predictor):
         expected = vae.encode(image).latent_dist.mean
         latent = encode_images(vae, image)
     torch.testing.assert_close(latent, (expected - 0.1159) * 0.3611)
+
+
+def test_encoding_a_large_image_stays_exact(predictor):
+    """Against double precision: sums over many pixels must not lose digits."""
+    vae = predictor._stages.model.vae
+    image = torch.tensor(photograph(320, 480)).permute(2, 0, 1)[None] / 127.5 - 1.0
+    exact = copy.deepcopy(vae).double()
+    with torch.inference_mode():
+        state = encode_images(vae, prepare_image(photograph(320, 480), [(320, 480)], CPU, F32))
+        expected = encode_images(exact, image.double())
+    assert relative_error(state.double().numpy(), expected.numpy()) <= TOLERANCE
