@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import itertools
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -29,13 +30,27 @@ from lotus2_ros.ros.node import DepthNode
 FRAME = 'camera_optical_frame'
 WIDTH, HEIGHT = 64, 48
 _domains = itertools.count()
+_reserved: list[socket.socket] = []
 
 _TYPES = {'camera_info': CameraInfo, 'points': PointCloud2, 'nav': PointCloud2}
 
 
 def next_domain() -> int:
-    """A domain that neither another test module nor (hardly) another process uses, in 1..100."""
-    return 1 + (os.getpid() * 13 + next(_domains)) % 100
+    """A domain in 1..100 that no other rig of this or another process uses.
+
+    A bound name reserves it until this process ends, however it ends.
+    """
+    for _ in range(100):
+        domain = 1 + (os.getpid() * 13 + next(_domains)) % 100
+        reservation = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            reservation.bind(f'\0lotus2_ros test domain {domain}')
+        except OSError:
+            reservation.close()
+            continue
+        _reserved.append(reservation)
+        return domain
+    raise RuntimeError('all domains from 1 to 100 are taken by running tests')
 
 
 def wait_until(
