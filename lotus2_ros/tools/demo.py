@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     if args.seconds <= 0 or args.rate <= 0:
         raise SettingsError('--seconds and --rate must be above 0')
     try:
-        import rclpy  # noqa: F401
+        import lotus2_ros.ros.listener  # noqa: F401 - before anything is started
     except ImportError as error:
         raise Lotus2Error(
             f'the demo needs ROS 2 ({error}): source a ROS 2 installation, or run make demo, which'
