@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from lotus2_ros.model.latents import encode_images
-from lotus2_ros.training.core_stage import decoded_loss, train_core
+from lotus2_ros.training.core_stage import train_core
 from lotus2_ros.training.export import export_model
 from lotus2_ros.training.network import TwoStageNetwork, build_vae
 from lotus2_ros.training.optimiser import Clock, Optimiser
@@ -26,7 +27,7 @@ from lotus2_ros.training.textures import (
     build_pyramid,
     load_photographs,
 )
-from lotus2_ros.training.vae_stage import autoencoder_loss, measure_latents, train_vae
+from lotus2_ros.training.vae_stage import measure_latents, train_vae
 
 STAGES = ('vae', 'core', 'sharpener')
 
@@ -51,7 +52,8 @@ class NanoTraining:
             folder: holds `state.pt` and `log.jsonl`; made if missing.
             device: to train on.
             photographs: folder with the photographs, if not where the packages keep them.
-            moments: keep the optimiser's moments in the state file.
+            moments: keep the optimiser's moments and full precision in the state file; without
+                them it is a sixth of the size and a stage resumes with a warm-up.
             say: takes a line of progress.
         """
         self.settings = settings
@@ -84,14 +86,10 @@ class NanoTraining:
             self.network = TwoStageNetwork(settings.architecture, device)
         renderer: Any = render
         self._encode: Any = encode_images
-        self._decoded_loss: Any = decoded_loss
-        self._autoencoder_loss: Any = autoencoder_loss
         if settings.compiled:
             torch._dynamo.config.recompile_limit = 64
             renderer = torch.compile(render, dynamic=False)
             self._encode = torch.compile(encode_images, dynamic=False)
-            self._decoded_loss = torch.compile(decoded_loss, dynamic=False)
-            self._autoencoder_loss = torch.compile(autoencoder_loss, dynamic=False)
             self.network.compile_blocks()
         self.source = SceneSource(self.textures, stream, renderer=renderer)
         if self.state.vae is not None:
@@ -133,14 +131,13 @@ class NanoTraining:
         shared = (self.source, self.draws, self.settings, optimiser, self._report)
         self._say(f'{stage}: {sum(v.numel() for v in parameters.values()) / 1e6:.2f} M parameters')
         if stage == 'vae':
-            train_vae(self.vae, *shared, loss_function=self._autoencoder_loss, until=left)
+            train_vae(self.vae, *shared, until=left)
         elif stage == 'core':
             train_core(
                 self.network,
                 self.vae,
                 *shared,
                 encode=self._encode,
-                decode_loss=self._decoded_loss,
                 until=left,
             )
         else:
@@ -170,7 +167,10 @@ class NanoTraining:
     def _record_weights(self, stage: str) -> None:
         self.state.vae = self.vae.state_dict()
         if stage != 'vae':
-            self.state.network = self.network.state_dict()
+            weights = self.network.state_dict()
+            self.state.network = (
+                weights if self._moments else {k: v.half() for k, v in weights.items()}
+            )
         self.state.save(self.folder / 'state.pt')
 
     def export(self, folder: Path) -> None:
@@ -185,6 +185,8 @@ class NanoTraining:
         self.network.load_state_dict(current)
 
     def _report(self, stage: str, step: int, figures: dict[str, float]) -> None:
+        if not all(math.isfinite(value) for value in figures.values()):
+            raise FloatingPointError(f'{stage} is no longer finite at step {step}: {figures}')
         seconds = time.monotonic() - self._begun
         with (self.folder / 'log.jsonl').open('a') as file:
             row = {'stage': stage, 'step': step, 'seconds': round(seconds, 2), **figures}

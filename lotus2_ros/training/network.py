@@ -17,6 +17,7 @@ from lotus2_ros.types import TASKS
 CORE, SHARPENER = 'core', 'sharpener'
 GUIDANCE = 3.5
 CORE_TIMESTEP = 1 / 1000
+_ROUNDED_GUIDANCE = float((1000 * torch.tensor(GUIDANCE)).bfloat16())
 
 
 def slot(stage: str, task: str) -> str:
@@ -57,17 +58,32 @@ class TwoStageNetwork(nn.Module):
         self.prompt_embeds = nn.Parameter(torch.randn(shape) * 0.5)
         self.pooled_prompt_embeds = nn.Parameter(torch.zeros(1, architecture.pooled_dim))
         self.to(device)
+        self._exact: tuple[Tensor, Tensor] | None = None
+        self.transformer.time_text_embed.register_forward_pre_hook(self._embed_exactly)
+
+    def _embed_exactly(self, _module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Embed time and guidance as given, whatever precision the tokens were cast to.
+
+        The transformer scales both in the tokens' precision, which turns a guidance of 3500 into
+        3504 in bfloat16, and their embeddings are far apart.
+        """
+        assert self._exact is not None
+        return (*self._exact, *inputs[2:])
 
     def _run(self, latent: Tensor, timestep: Tensor, chosen: str) -> Tensor:
         self.selector.choose(chosen)
         batch, _, height, width = latent.shape
         device = latent.device
+        # Both roundings of the guidance are learnt, so that the model runs in either precision.
+        rounded = torch.arange(batch, device=device) % 2
+        guidance = 1000 * GUIDANCE + (_ROUNDED_GUIDANCE - 1000 * GUIDANCE) * rounded
+        self._exact = (timestep * 1000, guidance)
         output = self.transformer(
             hidden_states=pack(latent),  # (B, h/2 * w/2, 64)
             encoder_hidden_states=self.prompt_embeds.expand(batch, -1, -1),
             pooled_projections=self.pooled_prompt_embeds.expand(batch, -1),
             timestep=timestep,
-            guidance=torch.full((batch,), GUIDANCE, device=device),
+            guidance=guidance / 1000,
             img_ids=image_ids(height, width, device=device),
             txt_ids=text_ids(self.prompt_embeds.shape[1], device=device),
             return_dict=False,

@@ -16,6 +16,9 @@ _LONGEST_STEP = 2.0
 """Seconds that one step can count: what goes beyond was spent compiling, not training."""
 
 
+_AVERAGE_EVERY = 5
+
+
 class Clock:
     """Progress of a stage by time and steps, carried over interruptions."""
 
@@ -88,31 +91,51 @@ class Optimiser:
             {'params': decayed, 'weight_decay': settings.decay},
             {'params': [v for v in values if id(v) not in chosen], 'weight_decay': 0.0},
         ]
+        on_gpu = values[0].is_cuda
+        # A tensor, and capturable, so that a recorded step follows the schedule.
+        self._rate = torch.tensor(settings.rate, device=values[0].device)
         self.adam = torch.optim.AdamW(
             [group for group in groups if group['params']],
-            lr=settings.rate,
+            lr=self._rate if on_gpu else settings.rate,
             betas=settings.betas,
-            fused=values[0].is_cuda,
+            fused=on_gpu,
+            capturable=on_gpu,
         )
         self.average = {name: value.detach().clone() for name, value in self.parameters.items()}
 
     def step(self, loss: Tensor) -> Tensor:
         """Make one step down the loss; returns the gradient's norm before clipping."""
+        self.before()
+        norm = self.descend(loss)
+        self.after()
+        return norm
+
+    def before(self) -> None:
+        """Set the learning rate of the coming step."""
+        self._rate.fill_(self.clock.rate)
+        for group in self.adam.param_groups:
+            group['lr'] = self._rate if self._rate.is_cuda else self.clock.rate
+
+    def descend(self, loss: Tensor) -> Tensor:
+        """Back-propagate, clip and step; touches tensors only, so that it can be recorded."""
         self.adam.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        values = list(self.parameters.values())
-        norm = nn.utils.clip_grad_norm_(values, self.clock.settings.clip)
-        for group in self.adam.param_groups:
-            group['lr'] = self.clock.rate
+        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.clock.settings.clip)
         self.adam.step()
-        steps = self.clock.steps
-        share = 1 - min(self.clock.settings.average, (1 + steps) / (10 + steps))
-        with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.average.values()), [value.detach() for value in values], share
-            )
-        self.clock.tick()
         return norm
+
+    def after(self) -> None:
+        """Average the weights every few steps, and count the step."""
+        steps = self.clock.steps
+        if steps % _AVERAGE_EVERY == 0:
+            decay = min(self.clock.settings.average, (1 + steps) / (10 + steps))
+            with torch.no_grad():
+                torch._foreach_lerp_(
+                    list(self.average.values()),
+                    [value.detach() for value in self.parameters.values()],
+                    1 - decay**_AVERAGE_EVERY,
+                )
+        self.clock.tick()
 
     @torch.no_grad()
     def load_average(self) -> None:

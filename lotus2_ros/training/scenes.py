@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +27,7 @@ from lotus2_ros.training.shading import (
 from lotus2_ros.training.textures import TexturePyramid
 
 _SKY = 0.5 * FAR
+_TOGETHER = 8
 
 
 @dataclass(frozen=True)
@@ -141,14 +144,37 @@ class SceneSource:
         self._draws = Draws(generator)
         self._renderer = renderer
         self._chunk = chunk
+        self._waiting: dict[int, list[tuple[Scene, Materials, Lights]]] = {}
 
     @torch.no_grad()
     def draw(self, batch: int, height: int, width: int) -> Sample:
         """Render B new scenes at a size."""
-        scene = sample_scene(self._draws, batch)
-        materials = sample_materials(self._draws, scene, self._textures)
-        lights = sample_lights(self._draws, scene, self._textures)
+        scene, materials, lights = self._next(batch)
         development = sample_development(self._draws, batch, height, width)
         return self._renderer(
             scene, materials, lights, development, self._textures, height, width, self._chunk
         )
+
+    def _next(self, batch: int) -> tuple[Scene, Materials, Lights]:
+        """Parameters of the next B scenes; many are drawn together, as each draw is tiny."""
+        waiting = self._waiting.setdefault(batch, [])
+        if not waiting:
+            scene = sample_scene(self._draws, batch * _TOGETHER)
+            materials = sample_materials(self._draws, scene, self._textures)
+            lights = sample_lights(self._draws, scene, self._textures)
+            for first in range(0, batch * _TOGETHER, batch):
+                part = slice(first, first + batch)
+                waiting.append(
+                    (_rows(scene, part), _rows(materials, part), _rows(lights, part))
+                )
+        return waiting.pop(0)
+
+
+def _rows(parameters: Any, part: slice) -> Any:
+    """The same dataclass with a slice of the batch in each tensor, nested ones included."""
+    changes = {
+        field.name: value[part] if isinstance(value, Tensor) else _rows(value, part)
+        for field in dataclasses.fields(parameters)
+        for value in (getattr(parameters, field.name),)
+    }
+    return dataclasses.replace(parameters, **changes)

@@ -79,7 +79,6 @@ class Optimisation:
     """One stage's optimisation.
 
     Attributes:
-        batch: scenes a step.
         seconds: length of the stage; the learning rate follows a cosine over it.
         steps: most steps of the stage, whichever comes first.
         rate: peak learning rate.
@@ -90,7 +89,6 @@ class Optimisation:
         average: decay of the exponential moving average of the weights.
     """
 
-    batch: int
     seconds: float
     rate: float
     steps: int = 1_000_000
@@ -110,37 +108,42 @@ class TrainingSettings:
         vae: optimisation of the autoencoder.
         core: optimisation of base, core adapters, LCM and prompt constants together.
         sharpener: optimisation of the sharpener's adapters.
-        sizes: (height, width) of the training pictures; one is drawn each step.
-        size_weights: how often each size is drawn, at the start of the core stage.
-        late_size_weights: the same at its end.
+        sizes: (height, width) of the training pictures; one is drawn each step. All have the same
+            number of tokens, so that the transformer's blocks are compiled once.
+        size_weights: how often each size is drawn.
+        batch: scenes a step.
+        vae_batch: pictures a step of the autoencoder; images, depth and normal maps mixed.
         latent_noise_weight: weight of the autoencoder's KL term.
         decoded_share: share of a batch whose prediction is also compared after decoding.
         decoded_weight: weight of that comparison.
-        decoded_from: progress of the core stage from which it is made.
+        normals_every: the core learns normals, the easier task, in every n-th step only.
         textures: number of textures.
         seed: of scenes, textures and initial weights.
         precision: 'bfloat16' (autocast) or 'float32' (TF32 on GPUs that have it).
         compiled: compile renderer, encoder and blocks.
+        recorded: record the core's steps as CUDA graphs.
     """
 
     architecture: Architecture = field(default_factory=Architecture)
     vae: Optimisation = field(
-        default_factory=lambda: Optimisation(batch=40, seconds=75, rate=2e-3, betas=(0.9, 0.99))
+        default_factory=lambda: Optimisation(seconds=80, rate=2e-3, betas=(0.9, 0.99))
     )
     core: Optimisation = field(
-        default_factory=lambda: Optimisation(batch=128, seconds=900, rate=1e-3)
+        default_factory=lambda: Optimisation(seconds=760, rate=1e-3)
     )
     sharpener: Optimisation = field(
-        default_factory=lambda: Optimisation(batch=96, seconds=80, rate=1e-3, decay=0.0)
+        default_factory=lambda: Optimisation(seconds=70, rate=1e-3, decay=0.0)
     )
-    sizes: tuple[tuple[int, int], ...] = ((192, 256), (240, 320), (208, 320))
-    size_weights: tuple[float, ...] = (0.9, 0.05, 0.05)
-    late_size_weights: tuple[float, ...] = (0.2, 0.5, 0.3)
+    sizes: tuple[tuple[int, int], ...] = ((240, 320), (192, 400))
+    size_weights: tuple[float, ...] = (0.75, 0.25)
+    batch: int = 128
+    vae_batch: int = 48
     latent_noise_weight: float = 1e-4
-    decoded_share: float = 0.25
+    decoded_share: float = 0.125
     decoded_weight: float = 1.0
-    decoded_from: float = 0.5
+    normals_every: int = 2
     textures: int = 192
     seed: int = 2
     precision: str = 'bfloat16'
     compiled: bool = True
+    recorded: bool = True

@@ -78,10 +78,10 @@ def train_sharpener(
         until: seconds of wall-clock time after which it stops early.
     """
     clock = optimiser.clock
-    batch = settings.sharpener.batch
+    batch = settings.batch
     clock.start(until)
     while clock.running:
-        height, width = draw_size(draws, settings, 1.0)
+        height, width = draw_size(draws, settings)
         sample = flipped(source.draw(batch, height, width), draws.chance(0.5, batch))
         with autocast(draws.device, settings):
             image, wanted, _ = encode_sample(vae, sample, encode)
@@ -103,6 +103,6 @@ def train_sharpener(
                 figures[f'{task} zero'] = (coarse - fine).square().mean()
                 loss = loss + figures[task]
         norm = optimiser.step(loss)
-        if clock.steps % 100 == 0 or clock.progress >= 1:
+        if clock.steps % 100 == 0 or not clock.running:
             values = {name: float(value.detach()) for name, value in figures.items()}
             report('sharpener', clock.steps, {**values, 'norm': float(norm)})

@@ -50,7 +50,6 @@ def train_vae(
     optimiser: Optimiser,
     report: Report,
     *,
-    loss_function: Callable[..., Tensor] = autoencoder_loss,
     until: float = float('inf'),
 ) -> None:
     """Train until the clock says the stage is over, then measure and store the latents' scale.
@@ -62,30 +61,39 @@ def train_vae(
         settings: the recipe.
         optimiser: of the VAE's parameters.
         report: called with stage, step and figures every now and then.
-        loss_function: `autoencoder_loss` or a compiled version.
         until: seconds of wall-clock time after which it stops early.
     """
     clock = optimiser.clock
     height, width = settings.sizes[0]
-    batch = settings.vae.batch
     clock.start(until)
-    device = draws.device
     while clock.running:
-        sample = source.draw(batch, height, width)
-        pictures = torch.cat([sample.image, *target_maps(sample).values()])
-        noise = draws.normal(len(pictures), vae.config.latent_channels, height // 8, width // 8)
-        with autocast(device, settings):
-            loss = loss_function(vae, pictures, noise, settings.latent_noise_weight)
-        norm = optimiser.step(loss)
-        if clock.steps % 100 == 0 or clock.progress >= 1:
-            report('vae', clock.steps, {'loss': float(loss.detach()), 'norm': float(norm)})
+        # One rendered batch serves several steps: rendering costs more than a step.
+        for pictures in _pictures(source, draws, settings):
+            noise = draws.normal(len(pictures), vae.config.latent_channels, height // 8, width // 8)
+            with autocast(draws.device, settings):
+                loss = autoencoder_loss(vae, pictures, noise, settings.latent_noise_weight)
+            norm = optimiser.step(loss)
+            if clock.steps % 100 == 0 or not clock.running:
+                report('vae', clock.steps, {'loss': float(loss.detach()), 'norm': float(norm)})
+            if not clock.running:
+                break
+
+
+def _pictures(
+    source: SceneSource, draws: Draws, settings: TrainingSettings
+) -> tuple[Tensor, ...]:
+    """Shuffled batches of the images and maps of newly rendered scenes."""
+    sample = source.draw(settings.batch, *settings.sizes[0])
+    pictures = torch.cat([sample.image, *target_maps(sample).values()])
+    order = draws.uniform(0, 1, len(pictures)).argsort()
+    return pictures[order].split(settings.vae_batch)
 
 
 @torch.no_grad()
 def measure_latents(vae: Any, source: SceneSource, settings: TrainingSettings) -> None:
     """Set the VAE's scaling and shift so that its latents have mean 0 and deviation 1."""
     height, width = settings.sizes[0]
-    sample = source.draw(settings.vae.batch, height, width)
+    sample = source.draw(settings.batch, height, width)
     pictures = torch.cat([sample.image, *target_maps(sample).values()])
     mean = torch.cat([vae.encode(part).latent_dist.mode() for part in pictures.split(32)])
     vae.register_to_config(scaling_factor=1 / float(mean.std()), shift_factor=float(mean.mean()))
