@@ -23,6 +23,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.answered: set[int] = set()
         self.rings: list[int] = []
 
+    def teardown(self) -> None:
+        # Hypothesis keeps the machine; the rings must not stay mapped in the tests after this one.
+        del self.ledger
+
     @rule(height=st.integers(1, 100), width=st.integers(1, 100), commit=st.booleans())
     def write(self, height: int, width: int, commit: bool) -> None:
         grown = self.ledger.grow(height, width)
