@@ -202,9 +202,6 @@ def demo_environment() -> dict[str, str]:
     environment['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     # Large messages get lost with the default transports; the user's own choice stands.
     environment.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'LARGE_DATA')
-    # The model's CPU threads wait for each other asleep. Spinning, they take the cores from camera,
-    # node and listener, and on a busy machine a frame takes many times as long.
-    environment.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     return environment
 
 

@@ -108,4 +108,7 @@ def _environment() -> dict[str, str]:
     environment['PYTHONPATH'] = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     # -m would put the working directory in front of all that.
     environment['PYTHONSAFEPATH'] = '1'
+    # The model's CPU threads wait for each other asleep. Spinning, they take the cores from camera,
+    # node and listeners, and on a busy machine a frame takes many times as long.
+    environment.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
     return environment
