@@ -143,7 +143,7 @@ def evaluate_motorcycle(predictor: Lotus2Predictor, settings: list[int]) -> dict
     """Depth errors on scikit-image's stereo motorcycle, a photograph with measured depth."""
     import skimage.data
 
-    rgb, _, disparity = skimage.data.stereo_motorcycle()
+    rgb, _, disparity = skimage.data.stereo_motorcycle()  # type: ignore[no-untyped-call]
     valid = np.isfinite(disparity)
     depth = _FOCAL * _BASELINE / (np.where(valid, disparity, 0) + _OFFSET)
     limits = {'nearest': NEAREST, 'farthest': FARTHEST}

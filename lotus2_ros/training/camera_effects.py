@@ -72,7 +72,7 @@ def develop(linear: Tensor, development: Development) -> Tensor:
 
 def _blurred(image: Tensor, sigma: Tensor) -> Tensor:
     """Gaussian blur with one standard deviation (B,) per image."""
-    batch, channels, height, width = image.shape
+    height, width = image.shape[-2:]
     offset = torch.arange(_TAPS, device=image.device) - _TAPS // 2
     kernel = torch.exp(-0.5 * (offset / sigma[:, None]) ** 2)
     kernel = kernel / kernel.sum(-1, keepdim=True)  # (B, taps)

@@ -1,8 +1,8 @@
 """Stage one: the core predictor, by the paper's clean-data objective.
 
 Minimises |z_y - LCM(f(z_x, t = 1))|² over both tasks at once. nano has no pretrained base, so the
-base, the core adapters, the LCMs and the prompt constants are trained together; a part of each batch
-is compared after decoding, too.
+base, the core adapters, the LCMs and the prompt constants are trained together; a part of each
+batch is compared after decoding, too.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ FARTHEST = 20.0
 deciding a mean of relative errors."""
 
 _TEXTURES = 32
-_CHUNK = 2048
+_CHUNK = 512
 
 
 @dataclass(frozen=True)

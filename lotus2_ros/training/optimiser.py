@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from lotus2_ros.training.settings import Optimisation
 
-
 _LONGEST_STEP = 2.0
 """Seconds that one step can count: what goes beyond was spent compiling, not training."""
 
@@ -74,7 +73,7 @@ class Optimiser:
         """Make an optimiser.
 
         Args:
-            parameters: what is trained, by name; matrices decay, the rest does not, nor do adapters.
+            parameters: what is trained, by name; matrices decay, but not those of adapters.
             clock: gives learning rate and progress.
         """
         self.clock = clock

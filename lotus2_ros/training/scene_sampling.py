@@ -112,7 +112,7 @@ def sample_scene(draws: Draws, batch: int) -> Scene:
     quarter = (heading / (math.pi / 2)).round() * (math.pi / 2)
     heading = torch.where(square, quarter + 0.05 * heading, heading)
     room_low, room_high = _room(draws, surroundings, heading)
-    camera = _camera(draws, surroundings, heading, room_high[:, 2])
+    camera = _camera(draws, heading, room_high[:, 2])
 
     solids, group, stretched = _furnish(draws, surroundings, heading, room_low, room_high, camera)
     return Scene(surroundings, room_low, room_high, solids, group, stretched, camera)
@@ -140,7 +140,7 @@ def _room(draws: Draws, surroundings: Tensor, heading: Tensor) -> tuple[Tensor, 
     )
 
 
-def _camera(draws: Draws, surroundings: Tensor, heading: Tensor, ceiling: Tensor) -> Camera:
+def _camera(draws: Draws, heading: Tensor, ceiling: Tensor) -> Camera:
     batch = len(heading)
     eye = draws.chance(0.45, batch)
     height = torch.where(eye, draws.uniform(1.1, 1.8, batch), draws.uniform(0.2, 1.3, batch))
@@ -196,7 +196,8 @@ def _cleared(place: Tensor, radius: Tensor, clearance: Tensor) -> Tensor:
     """Places (B, N, 2) pushed away from the camera until things of that radius are clear of it."""
     distance = place.norm(dim=-1).clamp_min(1e-3)
     wanted = torch.maximum(distance, radius + clearance)
-    return place * (wanted / distance)[..., None]
+    moved: Tensor = place * (wanted / distance)[..., None]
+    return moved
 
 
 Parts = tuple[Tensor, Tensor, Tensor, Tensor]

@@ -97,7 +97,7 @@ def render(
 
     pixel = depth * (camera.half_fov.tan() * 2 / width)[:, None]
     slant = (hit.normal * view).sum(-1).abs().clamp_min(0.15)
-    colour, gloss = albedo(scene, materials, textures, hit, pixel / slant)
+    colour, gloss = albedo(materials, textures, hit, pixel / slant)
     linear = shade(scene, lights, hit, point, view, colour, gloss, chunk)
     air = sky_colour(lights, textures, view)
     veil = 1 - torch.exp(-lights.haze[:, None] * depth)
@@ -118,7 +118,8 @@ def render(
 
 def _maps(rows: Tensor, height: int) -> Tensor:
     """(B, H*W, C) to (B, C, H, W)."""
-    return rows.unflatten(1, (height, -1)).permute(0, 3, 1, 2).contiguous()
+    maps: Tensor = rows.unflatten(1, (height, -1)).permute(0, 3, 1, 2).contiguous()  # type: ignore[no-untyped-call]
+    return maps
 
 
 class SceneSource:
@@ -164,9 +165,7 @@ class SceneSource:
             lights = sample_lights(self._draws, scene, self._textures)
             for first in range(0, batch * _TOGETHER, batch):
                 part = slice(first, first + batch)
-                waiting.append(
-                    (_rows(scene, part), _rows(materials, part), _rows(lights, part))
-                )
+                waiting.append((_rows(scene, part), _rows(materials, part), _rows(lights, part)))
         return waiting.pop(0)
 
 

@@ -128,11 +128,9 @@ class TrainingSettings:
     vae: Optimisation = field(
         default_factory=lambda: Optimisation(seconds=80, rate=2e-3, betas=(0.9, 0.99))
     )
-    core: Optimisation = field(
-        default_factory=lambda: Optimisation(seconds=760, rate=1e-3)
-    )
+    core: Optimisation = field(default_factory=lambda: Optimisation(seconds=740, rate=1e-3))
     sharpener: Optimisation = field(
-        default_factory=lambda: Optimisation(seconds=70, rate=1e-3, decay=0.0)
+        default_factory=lambda: Optimisation(seconds=115, rate=1e-3, warmup=50, decay=0.0)
     )
     sizes: tuple[tuple[int, int], ...] = ((240, 320), (192, 400))
     size_weights: tuple[float, ...] = (0.75, 0.25)

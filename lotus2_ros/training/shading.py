@@ -126,13 +126,12 @@ def sample_lights(draws: Draws, scene: Scene, textures: TexturePyramid) -> Light
 
 
 def albedo(
-    scene: Scene, materials: Materials, textures: TexturePyramid, hit: Hit, pixel: Tensor
+    materials: Materials, textures: TexturePyramid, hit: Hit, pixel: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Diffuse colour (B, P, 3) and gloss (B, P) of what was hit.
 
     Args:
-        scene: geometry.
-        materials: of its surfaces.
+        materials: of the scene's surfaces.
         textures: the pyramid the materials index.
         hit: what each ray hit.
         pixel: (B, P) size of a pixel at the hit, metres.
@@ -202,7 +201,9 @@ def shade(
         + lights.colour[:, None] * (strength * cosine)[..., None]
         + lights.fill_colour[:, None] * fill[..., None]
     )
-    return colour * light + lights.colour[:, None] * (strength * highlight)[..., None]
+    glare: Tensor = lights.colour[:, None] * (strength * highlight)[..., None]
+    lit_colour: Tensor = colour * light + glare
+    return lit_colour
 
 
 def _openness(scene: Scene, point: Tensor, hit: Hit) -> Tensor:
@@ -212,7 +213,8 @@ def _openness(scene: Scene, point: Tensor, hit: Hit) -> Tensor:
     # A surface does not darken itself: only walls it faces away from or stands on count.
     facing = hit.normal.abs()
     near = torch.minimum(low, high)
-    return (1 - 0.4 * (1 - facing) * torch.exp(-near / 0.25)).prod(-1)
+    openness: Tensor = (1 - 0.4 * (1 - facing) * torch.exp(-near / 0.25)).prod(-1)
+    return openness
 
 
 def sky_colour(lights: Lights, textures: TexturePyramid, view: Tensor) -> Tensor:

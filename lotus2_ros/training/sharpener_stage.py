@@ -7,7 +7,6 @@ trained core and z_f is the ground truth's latent. Only the sharpener's adapters
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -30,7 +29,7 @@ FLOW_STEPS = 10
 
 
 def dynamic_shift(tokens: int) -> float:
-    """mu of FLUX's schedule, linear in the number of image tokens."""
+    """Mu of FLUX's schedule, linear in the number of image tokens."""
     low, high = SCHEDULER_CONFIG['base_image_seq_len'], SCHEDULER_CONFIG['max_image_seq_len']
     base, top = SCHEDULER_CONFIG['base_shift'], SCHEDULER_CONFIG['max_shift']
     return float(base + (top - base) * (tokens - low) / (high - low))

@@ -143,7 +143,8 @@ def _tiles(draws: Draws) -> Tensor:
     line = torch.arange(SIDE, device=draws.device)
     grout = (line % (SIDE // rows) < 3)[:, None] | (line % (SIDE // columns) < 3)[None]
     dark = draws.uniform(-0.3, 0.2, 1).item()
-    return 0.55 + field + 0.04 * _octaves(draws, 3, 16, 128, 0.9) + dark * grout
+    pattern: Tensor = 0.55 + field + 0.04 * _octaves(draws, 3, 16, 128, 0.9) + dark * grout
+    return pattern
 
 
 def _stripes(draws: Draws) -> Tensor:

@@ -39,7 +39,8 @@ def autoencoder_loss(vae: Any, pictures: Tensor, noise: Tensor, kl_weight: float
     restored = vae.decoder(mean + noise * (0.5 * spread).exp()).float()
     divergence = 0.5 * (mean**2 + spread.exp() - 1 - spread).mean()
     error = (restored - pictures).abs().mean()
-    return error + 0.5 * gradient_distance(restored, pictures) + kl_weight * divergence
+    loss: Tensor = error + 0.5 * gradient_distance(restored, pictures) + kl_weight * divergence
+    return loss
 
 
 def train_vae(
@@ -73,20 +74,19 @@ def train_vae(
             with autocast(draws.device, settings):
                 loss = autoencoder_loss(vae, pictures, noise, settings.latent_noise_weight)
             norm = optimiser.step(loss)
-            if clock.steps % 100 == 0 or not clock.running:
+            if clock.steps == 1 or clock.steps % 100 == 0 or not clock.running:
                 report('vae', clock.steps, {'loss': float(loss.detach()), 'norm': float(norm)})
             if not clock.running:
                 break
 
 
-def _pictures(
-    source: SceneSource, draws: Draws, settings: TrainingSettings
-) -> tuple[Tensor, ...]:
+def _pictures(source: SceneSource, draws: Draws, settings: TrainingSettings) -> tuple[Tensor, ...]:
     """Shuffled batches of the images and maps of newly rendered scenes."""
     sample = source.draw(settings.batch, *settings.sizes[0])
     pictures = torch.cat([sample.image, *target_maps(sample).values()])
     order = draws.uniform(0, 1, len(pictures)).argsort()
-    return pictures[order].split(settings.vae_batch)
+    batches: tuple[Tensor, ...] = pictures[order].split(settings.vae_batch)  # type: ignore[no-untyped-call]
+    return batches
 
 
 @torch.no_grad()
