@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
 from lotus2_ros import __version__
 from lotus2_ros.errors import Lotus2Error
+from lotus2_ros.settings import CPU_THREAD_ENVIRONMENT
 
 COMMANDS = {
     'predict': 'depth and normals of photographs, without ROS',
@@ -37,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.parse_args(arguments)  # --help and --version end here, unknown words too
         parser.print_help(sys.stderr)
         return 2
+    for variable, value in CPU_THREAD_ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
     module = importlib.import_module(f'lotus2_ros.tools.{name}')
     parser = argparse.ArgumentParser(
         prog=f'lotus2 {name}',

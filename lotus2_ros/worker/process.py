@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from lotus2_ros.errors import WorkerError
+from lotus2_ros.settings import CPU_THREAD_ENVIRONMENT
 from lotus2_ros.worker.protocol import Channel
 
 _TERMINATE_GRACE_S = 1.0
@@ -108,7 +109,6 @@ def _environment() -> dict[str, str]:
     environment['PYTHONPATH'] = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     # -m would put the working directory in front of all that.
     environment['PYTHONSAFEPATH'] = '1'
-    # The model's CPU threads wait for each other asleep. Spinning, they take the cores from camera,
-    # node and listeners, and on a busy machine a frame takes many times as long.
-    environment.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+    for name, value in CPU_THREAD_ENVIRONMENT.items():
+        environment.setdefault(name, value)
     return environment
