@@ -22,7 +22,7 @@ DEFAULT_MAX_SIDE = 1024
 AUTO_CPU_PARAMETER_LIMIT = 100_000_000
 """`device: auto` runs models up to this size on the CPU; larger ones must be asked for."""
 
-CPU_THREAD_ENVIRONMENT = {'OMP_WAIT_POLICY': 'PASSIVE'}
+CPU_THREAD_ENVIRONMENT = {'GOMP_SPINCOUNT': '5000'}
 """Put into the environment of what runs the model, before torch loads, where the user has not.
 
 The model's CPU threads then wait for each other asleep. Spinning, they take the cores from camera,

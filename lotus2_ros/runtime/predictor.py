@@ -18,6 +18,7 @@ from lotus2_ros.runtime.device import (
     choose_device,
     choose_precision,
     device_name,
+    keep_freed_memory,
 )
 from lotus2_ros.runtime.preprocess import (
     Size,
@@ -97,6 +98,7 @@ class Lotus2Predictor:
         folders = loading.locate(model, base or None, names, sharpener=sharpener)
         with BaseTransformer(folders.base / 'transformer') as transformer:
             place = choose_device(device, transformer.parameters)
+            keep_freed_memory(place)
             dtype = choose_precision(precision, place)
             try:
                 loaded = loading.load(
