@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,19 @@ TRAIN_TIMESTEPS = 10
 MAX_STEPS = 10
 MODEL_TIMESTEPS = 1000.0
 """What the transformer divides timesteps by, whatever the scheduler counts in."""
+
+
+def dynamic_shift(config: Mapping[str, Any], tokens: int) -> float:
+    """FLUX's mu: a line through (base_image_seq_len, base_shift) and the maximum's pair.
+
+    Args:
+        config: of a `FlowMatchEulerDiscreteScheduler`.
+        tokens: image tokens.
+    """
+    slope = (config['max_shift'] - config['base_shift']) / (
+        config['max_image_seq_len'] - config['base_image_seq_len']
+    )
+    return float(config['base_shift'] + (tokens - config['base_image_seq_len']) * slope)
 
 
 class FlowStep(NamedTuple):
@@ -74,7 +88,8 @@ class FlowSchedule:
         key = (count, tokens)
         if key not in self._tables:
             self._scheduler.set_timesteps(
-                sigmas=np.linspace(1.0, 1.0 / count, count), mu=self._shift(tokens)
+                sigmas=np.linspace(1.0, 1.0 / count, count),
+                mu=dynamic_shift(self._scheduler.config, tokens),
             )
             sigmas = self._scheduler.sigmas.numpy()
             deltas = sigmas[1:] - sigmas[:-1]  # float32, as the scheduler subtracts them
@@ -83,11 +98,3 @@ class FlowSchedule:
                 FlowStep(float(t), float(d)) for t, d in zip(times, deltas, strict=True)
             )
         return self._tables[key]
-
-    def _shift(self, tokens: int) -> float:
-        """FLUX's mu: a line through (base_image_seq_len, base_shift) and the maximum's pair."""
-        config = self._scheduler.config
-        slope = (config.max_shift - config.base_shift) / (
-            config.max_image_seq_len - config.base_image_seq_len
-        )
-        return float(config.base_shift + (tokens - config.base_image_seq_len) * slope)

@@ -8,15 +8,15 @@ import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import Tensor, nn
 
+from lotus2_ros.model.flow import MODEL_TIMESTEPS
 from lotus2_ros.model.latents import image_ids, pack, text_ids, unpack
 from lotus2_ros.model.lcm import LocalContinuityModule
+from lotus2_ros.model.network import CORE_TIMESTEP, GUIDANCE
 from lotus2_ros.training.adapters import Selector, adapt
 from lotus2_ros.training.settings import LATENT_CHANNELS, Architecture
 from lotus2_ros.types import TASKS
 
 CORE, SHARPENER = 'core', 'sharpener'
-GUIDANCE = 3.5
-CORE_TIMESTEP = 1 / 1000
 _ROUNDED_GUIDANCE = float((1000 * torch.tensor(GUIDANCE)).bfloat16())
 
 
@@ -92,7 +92,7 @@ class TwoStageNetwork(nn.Module):
 
     def core(self, latent: Tensor, task: str) -> Tensor:
         """Predict a task's clean latent (B, 16, h, w) from the image's."""
-        timestep = torch.full((len(latent),), CORE_TIMESTEP, device=latent.device)
+        timestep = torch.full((len(latent),), CORE_TIMESTEP / MODEL_TIMESTEPS, device=latent.device)
         return cast('Tensor', self.lcm[task](self._run(latent, timestep, slot(CORE, task))))
 
     def velocity(self, latent: Tensor, timestep: Tensor, task: str) -> Tensor:

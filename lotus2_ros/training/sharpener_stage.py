@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lotus2_ros.model.flow import MAX_STEPS, dynamic_shift
 from lotus2_ros.model.latents import encode_images
 from lotus2_ros.training.core_stage import Encode, draw_size, encode_sample
 from lotus2_ros.training.network import TwoStageNetwork
@@ -23,16 +24,6 @@ from lotus2_ros.training.settings import TrainingSettings
 from lotus2_ros.training.targets import flipped
 from lotus2_ros.training.vae_stage import Report, autocast
 from lotus2_ros.types import TASKS
-
-FLOW_STEPS = 10
-"""T' of the paper: the sharpener's schedule has at most this many steps."""
-
-
-def dynamic_shift(tokens: int) -> float:
-    """Mu of FLUX's schedule, linear in the number of image tokens."""
-    low, high = SCHEDULER_CONFIG['base_image_seq_len'], SCHEDULER_CONFIG['max_image_seq_len']
-    base, top = SCHEDULER_CONFIG['base_shift'], SCHEDULER_CONFIG['max_shift']
-    return float(base + (top - base) * (tokens - low) / (high - low))
 
 
 def inference_times(steps: Tensor, index: Tensor, tokens: int) -> Tensor:
@@ -47,7 +38,7 @@ def inference_times(steps: Tensor, index: Tensor, tokens: int) -> Tensor:
         (B,) in (0, 1].
     """
     sigma = 1 - index / steps  # linspace(1, 1/n, n)
-    grown = math.exp(dynamic_shift(tokens))
+    grown = math.exp(dynamic_shift(SCHEDULER_CONFIG, tokens))
     return grown / (grown + 1 / sigma - 1)
 
 
@@ -90,14 +81,14 @@ def train_sharpener(
                 with torch.no_grad():
                     coarse = network.core(image, task).float()
                 fine = wanted[task]
-                steps = draws.index(FLOW_STEPS, batch) + 1
+                steps = draws.index(MAX_STEPS, batch) + 1
                 index = (draws.uniform(0, 1, batch) * steps).floor()
                 time = inference_times(steps, index, fine[0, 0].numel() // 4)
                 share = time[:, None, None, None]
                 state = share * coarse + (1 - share) * fine
                 # The scheduler has 10 training steps, so its timestep is 10 t, and the
                 # transformer is handed a thousandth of that.
-                velocity = network.velocity(state, time * FLOW_STEPS / 1000, task)
+                velocity = network.velocity(state, time * MAX_STEPS / 1000, task)
                 figures[task] = (velocity.float() - (coarse - fine)).square().mean()
                 figures[f'{task} zero'] = (coarse - fine).square().mean()
                 loss = loss + figures[task]

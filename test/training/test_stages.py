@@ -111,11 +111,13 @@ def test_flow_times_are_the_schedulers(steps):
     import diffusers
     import numpy as np
 
+    from lotus2_ros.model.flow import dynamic_shift
     from lotus2_ros.training.scheduler import SCHEDULER_CONFIG
-    from lotus2_ros.training.sharpener_stage import dynamic_shift
 
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(**SCHEDULER_CONFIG)
-    scheduler.set_timesteps(sigmas=np.linspace(1, 1 / steps, steps), mu=dynamic_shift(300))
+    scheduler.set_timesteps(
+        sigmas=np.linspace(1, 1 / steps, steps), mu=dynamic_shift(SCHEDULER_CONFIG, 300)
+    )
     times = inference_times(torch.full((steps,), steps), torch.arange(steps), 300)
     torch.testing.assert_close(times, scheduler.sigmas[:-1], atol=1e-5, rtol=0)
 
