@@ -8,25 +8,20 @@ batch is compared after decoding, too.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lotus2_ros.model.latents import decode_latents, encode_images
-from lotus2_ros.training.network import TwoStageNetwork
 from lotus2_ros.training.optimiser import Optimiser
-from lotus2_ros.training.random_draws import Draws
-from lotus2_ros.training.recording import RecordedStep
-from lotus2_ros.training.scenes import Sample, SceneSource
-from lotus2_ros.training.settings import TrainingSettings
-from lotus2_ros.training.targets import flipped, target_maps
-from lotus2_ros.training.vae_stage import Report, autocast, gradient_distance
+from lotus2_ros.training.recording import Descent, Figures, RecordedStep
+from lotus2_ros.training.run import REPORT_EVERY, TrainingRun
+from lotus2_ros.training.sample_store import EncodedBatch, SampleStore
+from lotus2_ros.training.vae_stage import gradient_distance
 from lotus2_ros.types import DEPTH, TASKS
 
-Encode = Callable[[Any, Tensor], Tensor]
+_FARTHEST = 20.0
+"""Metres up to which a relative error of depth is asked for."""
 
 
 def latent_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
@@ -34,98 +29,86 @@ def latent_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
     return F.mse_loss(predicted.float(), wanted)
 
 
-def decoded_loss(vae: Any, predicted: Tensor, picture: Tensor) -> Tensor:
-    """Mean absolute error and error of gradients after decoding."""
-    restored = decode_latents(vae, predicted).float()
+def picture_loss(restored: Tensor, picture: Tensor) -> Tensor:
+    """Mean absolute error of pictures and of their gradients."""
     return F.l1_loss(restored, picture) + 0.5 * gradient_distance(restored, picture)
 
 
-def draw_size(draws: Draws, settings: TrainingSettings) -> tuple[int, int]:
-    """Height and width of the next batch."""
-    ends = torch.tensor(settings.size_weights).cumsum(0)
-    roll = torch.rand((), generator=draws.host).item() * float(ends[-1])
-    return settings.sizes[int((ends < roll).sum())]
+def relative_loss(restored: Tensor, picture: Tensor, bounds: Tensor) -> Tensor:
+    """Mean relative error of disparity, which for small errors is that of depth (AbsRel).
+
+    A difference on the [-1, 1] scale counts the more the farther away it is; what lies beyond
+    20 m is left out.
+
+    Args:
+        restored: (B, 1, H, W) predicted disparity on the [-1, 1] scale.
+        picture: (B, 1, H, W) true disparity on that scale.
+        bounds: (B, 2) disparities in 1/m that -1 and 1 stand for.
+    """
+    low, high = bounds[:, :1, None, None], bounds[:, 1:, None, None]
+    half = 0.5 * (high - low)
+    disparity = low + half * (picture + 1)
+    judged = disparity > 1 / _FARTHEST
+    error = half * (restored - picture).abs() / disparity.clamp_min(1 / _FARTHEST)
+    return (error * judged).sum() / judged.sum().clamp_min(1)
 
 
-@torch.no_grad()
-def encode_sample(
-    vae: Any, sample: Sample, encode: Encode
-) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
-    """Latents of the image and of each task's map, and the maps themselves."""
-    maps = target_maps(sample)
-    latents = encode(vae, torch.cat([sample.image, *maps.values()])).float()
-    image, *wanted = latents.chunk(1 + len(maps))
-    return image, dict(zip(maps, wanted, strict=True)), maps
-
-
-def train_core(
-    network: TwoStageNetwork,
-    vae: Any,
-    source: SceneSource,
-    draws: Draws,
-    settings: TrainingSettings,
-    optimiser: Optimiser,
-    report: Report,
-    *,
-    encode: Encode = encode_images,
-    until: float = float('inf'),
-) -> None:
+def train_core(run: TrainingRun, optimiser: Optimiser, *, until: float = float('inf')) -> None:
     """Train until the stage or this run's time is over.
 
     Args:
-        network: what is trained.
-        vae: trained and frozen.
-        source: scenes.
-        draws: flips and sizes.
-        settings: the recipe.
+        run: network, frozen autoencoder, scenes and recipe.
         optimiser: of the network's parameters.
-        report: called with stage, step and figures every now and then.
-        encode: `encode_images` or a compiled version.
         until: seconds of wall-clock time after which it stops early.
     """
-    clock = optimiser.clock
-    steps: dict[tuple[int, int, tuple[str, ...]], RecordedStep] = {}
+    settings, clock = run.settings, optimiser.clock
+    feed = run.feed()
+    descent = Descent(optimiser, enabled=run.recorded)
+    rows = [torch.zeros(settings.batch, dtype=torch.int64, device=run.device) for _ in feed.stores]
+    steps: dict[tuple[int, tuple[str, ...]], RecordedStep] = {}
     clock.start(until)
     while clock.running:
-        height, width = draw_size(draws, settings)
+        size = run.draw_size()
         tasks = TASKS if clock.steps % settings.normals_every == 0 else (DEPTH,)
-        batch = source.draw(settings.batch, height, width)
-        sample = flipped(batch, draws.chance(0.5, settings.batch))
-        key = (height, width, tasks)
+        rows[size].copy_(feed.rows(size, run.draws.index))
+        key = (size, tasks)
         if key not in steps:
-            losses = functools.partial(
-                core_losses, network, vae, settings, optimiser, encode, tasks
-            )
-            steps[key] = RecordedStep(losses, optimiser, enabled=settings.recorded)
-        figures = steps[key](sample)
-        if clock.steps % 100 == 0 or not clock.running:
-            values = {name: float(value) for name, value in figures.items()}
-            report('core', clock.steps, {**values, 'rate': clock.rate})
+            losses = functools.partial(core_losses, run, feed.stores[size], rows[size], tasks)
+            steps[key] = RecordedStep(losses, descent)
+        figures = steps[key]()
+        if clock.steps % REPORT_EVERY == 0 or not clock.running:
+            run.tell('core', clock.steps, figures, rate=clock.rate)
 
 
 def core_losses(
-    network: TwoStageNetwork,
-    vae: Any,
-    settings: TrainingSettings,
-    optimiser: Optimiser,
-    encode: Encode,
-    tasks: tuple[str, ...],
-    sample: Sample,
-) -> dict[str, Tensor]:
-    """One step on a batch: the losses by name and the gradient's norm."""
-    device = sample.image.device
-    with autocast(device, settings):
-        image, wanted, maps = encode_sample(vae, sample, encode)
-        loss = torch.zeros((), device=device)
-        figures: dict[str, Tensor] = {}
+    run: TrainingRun, store: SampleStore, rows: Tensor, tasks: tuple[str, ...]
+) -> tuple[Tensor, Figures]:
+    """The loss of a batch, and its parts by name."""
+    batch = store.take(rows)
+    figures: Figures = {}
+    loss = torch.zeros((), device=rows.device)
+    with run.autocast():
         for task in tasks:
-            predicted = network.core(image, task)
-            figures[task] = latent_loss(predicted, wanted[task])
-            loss = loss + figures[task]
-            if settings.decoded_weight > 0:
-                part = max(1, round(len(image) * settings.decoded_share))
-                extra = decoded_loss(vae, predicted[:part], maps[task][:part])
-                figures[f'{task} decoded'] = extra
-                loss = loss + settings.decoded_weight * extra
-    figures['norm'] = optimiser.descend(loss)
-    return {name: value.detach() for name, value in figures.items()}
+            predicted = run.network.core(batch.image, task)
+            figures[task] = latent_loss(predicted, batch.wanted[task])
+            loss = loss + figures[task] + decoded_losses(run, predicted, batch, task, figures)
+    return loss, figures
+
+
+def decoded_losses(
+    run: TrainingRun, predicted: Tensor, batch: EncodedBatch, task: str, figures: Figures
+) -> Tensor:
+    """Weighted losses of the first part of a batch after decoding; adds them to the figures."""
+    settings = run.settings
+    if settings.decoded_weight == 0:
+        return torch.zeros((), device=predicted.device)
+    part = batch.part(max(1, round(len(predicted) * settings.decoded_share)))
+    restored = run.decode(run.vae, predicted[: len(part.image)]).float()
+    if task == DEPTH:
+        restored = restored.mean(1, keepdim=True)
+    figures[f'{task} decoded'] = picture_loss(restored, part.maps[task])
+    loss = settings.decoded_weight * figures[f'{task} decoded']
+    if task == DEPTH:
+        figures['depth relative'] = relative_loss(restored, part.maps[task], part.bounds)
+        loss = loss + settings.relative_weight * figures['depth relative']
+    return loss

@@ -12,15 +12,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from lotus2_ros.model.latents import encode_images
+from lotus2_ros.model.latents import decode_latents, encode_images
 from lotus2_ros.training.core_stage import train_core
 from lotus2_ros.training.export import export_model
 from lotus2_ros.training.network import TwoStageNetwork, build_vae
 from lotus2_ros.training.optimiser import Clock, Optimiser
+from lotus2_ros.training.parallel import Processes
 from lotus2_ros.training.random_draws import Draws
+from lotus2_ros.training.run import TrainingRun
 from lotus2_ros.training.scenes import SceneSource, render
 from lotus2_ros.training.settings import Optimisation, TrainingSettings
 from lotus2_ros.training.sharpener_stage import train_sharpener
+from lotus2_ros.training.start import start_from
 from lotus2_ros.training.state import RunState
 from lotus2_ros.training.textures import (
     TRAINING_PHOTOGRAPHS,
@@ -30,6 +33,7 @@ from lotus2_ros.training.textures import (
 from lotus2_ros.training.vae_stage import measure_latents, train_vae
 
 STAGES = ('vae', 'core', 'sharpener')
+_TRAIN = {'vae': train_vae, 'core': train_core, 'sharpener': train_sharpener}
 
 
 class NanoTraining:
@@ -41,8 +45,9 @@ class NanoTraining:
         folder: Path,
         device: torch.device | str,
         *,
+        start: Path | None = None,
         photographs: Path | None = None,
-        moments: bool = True,
+        whole: bool = True,
         say: Callable[[str], None] = print,
     ) -> None:
         """Prepare textures, networks and the state of an earlier run.
@@ -50,54 +55,80 @@ class NanoTraining:
         Args:
             settings: the recipe.
             folder: holds `state.pt` and `log.jsonl`; made if missing.
-            device: to train on.
+            device: to train on. Under torchrun each process takes a GPU of its own.
+            start: model folder to begin from, unless the folder holds a state; default from
+                nothing.
             photographs: folder with the photographs, if not where the packages keep them.
-            moments: keep the optimiser's moments and full precision in the state file; without
-                them it is a sixth of the size and a stage resumes with a warm-up.
+            whole: keep averages and the optimiser's moments in the state file; without them it is
+                a sixth of the size and a stage resumes with a warm-up.
             say: takes a line of progress.
         """
         self.settings = settings
         self.folder = folder
-        self.device = torch.device(device)
-        self._say = say
+        self.device = Processes.own_device(torch.device(device))
+        self.processes = Processes.joined(self.device)
+        self._say = say if self.processes.first else lambda _line: None
         self._photographs = photographs
-        self._moments = moments
+        self._whole = whole
         self._begun = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         # TF32 keeps ten bits of mantissa in matrix products, enough for training.
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+        # cuDNN's attention gave non-finite gradients in bfloat16.
+        torch.backends.cuda.enable_cudnn_sdp(False)
         self.state = RunState.load(folder / 'state.pt', self.device)
         self.state.runs += 1
-        self._build()
+        self._build(start)
 
-    def _build(self) -> None:
+    def _build(self, start: Path | None) -> None:
         settings, device = self.settings, self.device
-        generator = torch.Generator(device).manual_seed(settings.seed)
+        # A resumed run goes on with textures and scenes that no earlier run has seen, and no two
+        # processes see the same.
+        seed = settings.seed + 1000 * self.state.runs + 100_000 * self.processes.rank
+        draws = Draws(torch.Generator(device).manual_seed(seed))
         images = load_photographs(TRAINING_PHOTOGRAPHS, self._photographs)
-        self.textures = build_pyramid(images, Draws(generator), settings.textures)
-        # A resumed run goes on with scenes that no earlier run has seen.
-        stream = torch.Generator(device).manual_seed(settings.seed * 1000 + self.state.runs)
-        self.draws = Draws(torch.Generator(device).manual_seed(settings.seed + self.state.runs))
+        textures = build_pyramid(images, draws, settings.textures)
         with torch.random.fork_rng():
             # diffusers initialises from the global state; it is put back after.
             torch.manual_seed(settings.seed)
-            self.vae = build_vae(settings.architecture).to(device)
-            self.network = TwoStageNetwork(settings.architecture, device)
+            vae = build_vae(settings.architecture).to(device)
+            network = TwoStageNetwork(settings.architecture, device)
+        if start is not None and self.state.vae is None:
+            self.state.scaling = start_from(start, network, vae)
+        if device.type == 'cuda':
+            vae.to(memory_format=torch.channels_last)
         renderer: Any = render
-        self._encode: Any = encode_images
+        encode: Any = encode_images
+        decode: Any = decode_latents
         if settings.compiled:
             torch._dynamo.config.recompile_limit = 64
             renderer = torch.compile(render, dynamic=False)
-            self._encode = torch.compile(encode_images, dynamic=False)
-            self.network.compile_blocks()
-        self.source = SceneSource(self.textures, stream, renderer=renderer)
+            encode = torch.compile(encode_images, dynamic=False)
+            decode = torch.compile(decode_latents, dynamic=False)
+            network.compile_blocks()
+        stream = torch.Generator(device).manual_seed(seed + 1)
+        source = SceneSource(textures, stream, renderer=renderer)
+        self.bench = TrainingRun(
+            settings, network, vae, source, draws, encode, decode, self._report
+        )
         if self.state.vae is not None:
-            self.vae.load_state_dict(self.state.vae)
+            vae.load_state_dict(self.state.vae)
         if self.state.scaling is not None:
             self._set_scaling(*self.state.scaling)
         if self.state.network is not None:
-            self.network.load_state_dict(self.state.network)
+            network.load_state_dict(self.state.network)
+
+    @property
+    def vae(self) -> Any:
+        """The autoencoder in training."""
+        return self.bench.vae
+
+    @property
+    def network(self) -> TwoStageNetwork:
+        """The two-stage network in training."""
+        return self.bench.network
 
     def _set_scaling(self, scaling: float, shift: float) -> None:
         self.vae.register_to_config(scaling_factor=scaling, shift_factor=shift)
@@ -113,43 +144,32 @@ class NanoTraining:
             True if all stages up to the last one are finished.
         """
         for stage in STAGES[: STAGES.index(last_stage) + 1]:
-            left = seconds - (time.monotonic() - self._begun)
+            (left,) = self.processes.agree(seconds - (time.monotonic() - self._begun))
             if left <= 0 or not self._run_stage(stage, left):
                 return False
         return True
 
     def _run_stage(self, stage: str, left: float) -> bool:
         parameters, settings = self._trained(stage)
-        if stage in self.state.stages and self._over(stage, settings):
+        if settings.seconds <= 0 or (stage in self.state.stages and self._over(stage, settings)):
             return True
         for module in (self.vae, self.network):
             module.requires_grad_(False)
         for value in parameters.values():
             value.requires_grad_(True)
-        optimiser = Optimiser(parameters, Clock(settings))
+        clock = Clock(settings, agree=self.processes.agree)
+        optimiser = Optimiser(parameters, clock, self.processes)
         self.state.restore(stage, optimiser)
-        shared = (self.source, self.draws, self.settings, optimiser, self._report)
         self._say(f'{stage}: {sum(v.numel() for v in parameters.values()) / 1e6:.2f} M parameters')
-        if stage == 'vae':
-            train_vae(self.vae, *shared, until=left)
-        elif stage == 'core':
-            train_core(
-                self.network,
-                self.vae,
-                *shared,
-                encode=self._encode,
-                until=left,
-            )
-        else:
-            train_sharpener(self.network, self.vae, *shared, encode=self._encode, until=left)
-        over = optimiser.clock.progress >= 1
+        _TRAIN[stage](self.bench, optimiser, until=left)
+        over = clock.progress >= 1
         if over:
             optimiser.load_average()
-            if stage == 'vae':
-                measure_latents(self.vae, self.source, self.settings)
-                config = self.vae.config
-                self.state.scaling = (config.scaling_factor, config.shift_factor)
-        self.state.record(stage, optimiser, moments=self._moments and not over)
+        optimiser.release()
+        if over and stage == 'vae':
+            self.state.scaling = self.processes.agree(*measure_latents(self.bench))  # type: ignore[assignment]
+            self._set_scaling(*self.state.scaling)  # type: ignore[misc]
+        self.state.record(stage, optimiser, whole=self._whole and not over)
         self._record_weights(stage)
         return over
 
@@ -166,27 +186,28 @@ class NanoTraining:
 
     def _record_weights(self, stage: str) -> None:
         self.state.vae = self.vae.state_dict()
-        if stage != 'vae':
+        if stage != 'vae' or self.state.network is not None:
             weights = self.network.state_dict()
             self.state.network = (
-                weights if self._moments else {k: v.half() for k, v in weights.items()}
+                weights if self._whole else {k: v.half() for k, v in weights.items()}
             )
-        self.state.save(self.folder / 'state.pt')
+        if self.processes.first:
+            self.state.save(self.folder / 'state.pt')
 
     def export(self, folder: Path) -> None:
-        """Write the model folder from averaged weights; training may go on afterwards."""
+        """Write the model folder; a stage that is not over is written with its average, if kept."""
         current = {k: v.clone() for k, v in self.network.state_dict().items()}
         unfinished = self.state.stages.get('core')
-        if unfinished is not None and not self._over('core', self.settings.core):
-            self.network.load_state_dict(
-                {k: v.float() for k, v in unfinished.average.items()}, strict=True
-            )
+        if unfinished is not None and unfinished.average is not None:
+            self.network.load_state_dict({**current, **unfinished.average})
         export_model(folder, self.network, self.vae, self.settings.architecture)
         self.network.load_state_dict(current)
 
     def _report(self, stage: str, step: int, figures: dict[str, float]) -> None:
         if not all(math.isfinite(value) for value in figures.values()):
             raise FloatingPointError(f'{stage} is no longer finite at step {step}: {figures}')
+        if not self.processes.first:
+            return
         seconds = time.monotonic() - self._begun
         with (self.folder / 'log.jsonl').open('a') as file:
             row = {'stage': stage, 'step': step, 'seconds': round(seconds, 2), **figures}

@@ -3,81 +3,109 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lotus2_ros.training.optimiser import Optimiser
-from lotus2_ros.training.scenes import Sample
 
 _WARMUP = 3
 
+Figures = dict[str, Tensor]
 
-class RecordedStep:
-    """A step on batches of one shape: made as it stands a few times, then recorded and replayed."""
 
-    def __init__(
-        self,
-        step: Callable[[Sample], dict[str, Tensor]],
-        optimiser: Optimiser,
-        *,
-        enabled: bool,
-    ) -> None:
-        """Make a step.
+class Recording:
+    """A function of nothing that touches only tensors which stay where they are.
+
+    It runs as it stands a few times, then it is recorded and replayed.
+    """
+
+    def __init__(self, function: Callable[[], Any], *, enabled: bool) -> None:
+        """Make a recording.
 
         Args:
-            step: computes losses and calls the optimiser's `descend`; must touch only tensors that
-                stay where they are.
-            optimiser: whose schedule frames the step.
-            enabled: record, where the data are on a GPU.
+            function: what is to be done.
+            enabled: record; otherwise the function simply runs each time.
         """
-        self._step = step
-        self._optimiser = optimiser
+        self._function = function
         self._enabled = enabled
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._inputs: Sample | None = None
-        self._figures: dict[str, Tensor] = {}
+        self._result: Any = None
 
-    def __call__(self, sample: Sample) -> dict[str, Tensor]:
-        """Make one step; the figures returned are overwritten by the next."""
-        self._optimiser.before()
-        if not (self._enabled and sample.image.is_cuda):
-            self._figures = self._step(sample)
-        elif self._calls < _WARMUP:
-            self._figures = self._beside(sample)
-        else:
-            self._replay(sample)
+    def __call__(self) -> Any:
+        """Do it; what is returned is overwritten by the next call."""
+        if not self._enabled:
+            return self._function()
         self._calls += 1
-        self._optimiser.after()
-        return self._figures
+        if self._calls <= _WARMUP:
+            return self._beside()
+        if self._graph is None:
+            self._graph = torch.cuda.CUDAGraph()
+            # Other threads, such as the one that watches NCCL, may use the GPU meanwhile.
+            with torch.cuda.graph(self._graph, capture_error_mode='thread_local'):
+                self._result = self._function()
+        self._graph.replay()
+        return self._result
 
-    def _beside(self, sample: Sample) -> dict[str, Tensor]:
-        """Step on a side stream, as recording wants its warm-up."""
+    def _beside(self) -> Any:
+        """Run on a side stream, as recording wants its warm-up."""
         main = torch.cuda.current_stream()
         side = torch.cuda.Stream()
         side.wait_stream(main)
         with torch.cuda.stream(side):
-            figures = self._step(sample)
+            result = self._function()
         main.wait_stream(side)
-        return figures
+        return result
 
-    def _replay(self, sample: Sample) -> None:
-        if self._graph is None:
-            self._inputs = Sample(
-                sample.image.clone(),
-                sample.disparity.clone(),
-                sample.normals.clone(),
-                sample.sky.clone(),
-            )
-            # Gradients of the warm-up must not be added to inside the recording.
-            self._optimiser.adam.zero_grad(set_to_none=True)
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
-                self._figures = self._step(self._inputs)
-        assert self._inputs is not None
-        self._inputs.image.copy_(sample.image)
-        self._inputs.disparity.copy_(sample.disparity)
-        self._inputs.normals.copy_(sample.normals)
-        self._inputs.sky.copy_(sample.sky)
-        self._graph.replay()
+
+class Descent:
+    """The second half of every step: clipping, update and average, recorded once for all."""
+
+    def __init__(self, optimiser: Optimiser, *, enabled: bool) -> None:
+        """Make a descent.
+
+        Args:
+            optimiser: whose step it is.
+            enabled: record it.
+        """
+        self.optimiser = optimiser
+        self.enabled = enabled
+        self._descend = Recording(optimiser.descend, enabled=enabled)
+
+    def __call__(self) -> Tensor:
+        """Exchange gradients and step; returns the gradient's norm."""
+        self.optimiser.exchange()
+        norm: Tensor = self._descend()
+        return norm
+
+
+class RecordedStep:
+    """A training step: losses and gradients recorded, then the optimiser's descent."""
+
+    def __init__(self, losses: Callable[[], tuple[Tensor, Figures]], descent: Descent) -> None:
+        """Make a step.
+
+        Args:
+            losses: computes the loss and figures to report from tensors that stay where they are.
+            descent: the step's second half.
+        """
+        self._losses = losses
+        self._descent = descent
+        self._gradients = Recording(self._back_propagate, enabled=descent.enabled)
+
+    def _back_propagate(self) -> Figures:
+        self._descent.optimiser.clear()
+        loss, figures = self._losses()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return {name: value.detach() for name, value in figures.items()}
+
+    def __call__(self) -> Figures:
+        """Make one step; the figures returned are overwritten by the next."""
+        optimiser = self._descent.optimiser
+        optimiser.before()
+        figures = self._gradients()
+        figures = {**figures, 'norm': self._descent()}
+        optimiser.after()
+        return figures

@@ -34,11 +34,11 @@ class Architecture:
     head_dim: int = 64
     rope_axes: tuple[int, int, int] = (8, 28, 28)
     double_blocks: int = 2
-    single_blocks: int = 8
+    single_blocks: int = 12
     text_tokens: int = 8
     text_dim: int = 64
     pooled_dim: int = 32
-    lora_rank: int = 32
+    lora_rank: int = 16
     max_side: int = 320
 
     def vae_config(self) -> dict[str, Any]:
@@ -87,6 +87,7 @@ class Optimisation:
         betas: of AdamW.
         clip: largest norm of the gradient.
         average: decay of the exponential moving average of the weights.
+        muon: Muon instead of AdamW for the matrices inside the transformer's blocks.
     """
 
     seconds: float
@@ -97,6 +98,7 @@ class Optimisation:
     betas: tuple[float, float] = (0.9, 0.98)
     clip: float = 1.0
     average: float = 0.999
+    muon: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,11 +113,14 @@ class TrainingSettings:
         sizes: (height, width) of the training pictures; one is drawn each step. All have the same
             number of tokens, so that the transformer's blocks are compiled once.
         size_weights: how often each size is drawn.
-        batch: scenes a step.
+        batch: scenes a step and process.
+        reuse: training steps that a rendered batch serves.
+        stored_samples: samples of each size kept to draw batches from; 0.8 MB each at 320x240.
         vae_batch: pictures a step of the autoencoder; images, depth and normal maps mixed.
         latent_noise_weight: weight of the autoencoder's KL term.
         decoded_share: share of a batch whose prediction is also compared after decoding.
-        decoded_weight: weight of that comparison.
+        decoded_weight: weight of that comparison's absolute error.
+        relative_weight: weight of its relative error of disparity.
         normals_every: the core learns normals, the easier task, in every n-th step only.
         textures: number of textures.
         seed: of scenes, textures and initial weights.
@@ -128,17 +133,22 @@ class TrainingSettings:
     vae: Optimisation = field(
         default_factory=lambda: Optimisation(seconds=80, rate=2e-3, betas=(0.9, 0.99))
     )
-    core: Optimisation = field(default_factory=lambda: Optimisation(seconds=740, rate=1e-3))
+    core: Optimisation = field(
+        default_factory=lambda: Optimisation(seconds=740, rate=1.5e-3, muon=True)
+    )
     sharpener: Optimisation = field(
         default_factory=lambda: Optimisation(seconds=115, rate=1e-3, warmup=50, decay=0.0)
     )
     sizes: tuple[tuple[int, int], ...] = ((240, 320), (192, 400))
     size_weights: tuple[float, ...] = (0.75, 0.25)
     batch: int = 128
-    vae_batch: int = 48
+    reuse: float = 4.0
+    stored_samples: int = 12_288
+    vae_batch: int = 64
     latent_noise_weight: float = 1e-4
-    decoded_share: float = 0.125
+    decoded_share: float = 0.1875
     decoded_weight: float = 1.0
+    relative_weight: float = 2.0
     normals_every: int = 2
     textures: int = 192
     seed: int = 2

@@ -6,23 +6,19 @@ trained core and z_f is the ground truth's latent. Only the sharpener's adapters
 
 from __future__ import annotations
 
+import functools
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lotus2_ros.model.flow import MAX_STEPS, dynamic_shift
-from lotus2_ros.model.latents import encode_images
-from lotus2_ros.training.core_stage import Encode, draw_size, encode_sample
-from lotus2_ros.training.network import TwoStageNetwork
 from lotus2_ros.training.optimiser import Optimiser
 from lotus2_ros.training.random_draws import Draws
-from lotus2_ros.training.scenes import SceneSource
+from lotus2_ros.training.recording import Descent, Figures, RecordedStep
+from lotus2_ros.training.run import REPORT_EVERY, TrainingRun
+from lotus2_ros.training.sample_store import SampleStore
 from lotus2_ros.training.scheduler import SCHEDULER_CONFIG
-from lotus2_ros.training.settings import TrainingSettings
-from lotus2_ros.training.targets import flipped
-from lotus2_ros.training.vae_stage import Report, autocast
 from lotus2_ros.types import TASKS
 
 
@@ -42,57 +38,64 @@ def inference_times(steps: Tensor, index: Tensor, tokens: int) -> Tensor:
     return grown / (grown + 1 / sigma - 1)
 
 
-def train_sharpener(
-    network: TwoStageNetwork,
-    vae: Any,
-    source: SceneSource,
-    draws: Draws,
-    settings: TrainingSettings,
-    optimiser: Optimiser,
-    report: Report,
-    *,
-    encode: Encode = encode_images,
-    until: float = float('inf'),
-) -> None:
+def draw_times(draws: Draws, batch: int, tokens: int) -> Tensor:
+    """Flow times (B,) of a random step of a schedule of random length."""
+    steps = draws.index(MAX_STEPS, batch) + 1
+    index = (draws.uniform(0, 1, batch) * steps).floor()
+    return inference_times(steps, index, tokens)
+
+
+def train_sharpener(run: TrainingRun, optimiser: Optimiser, *, until: float = float('inf')) -> None:
     """Train until the stage or this run's time is over.
 
     Args:
-        network: its core is trained; only the sharpener's adapters change.
-        vae: trained and frozen.
-        source: scenes.
-        draws: flips, sizes and flow times.
-        settings: the recipe.
+        run: trained network, frozen autoencoder, scenes and recipe; only the sharpener's adapters
+            change.
         optimiser: of the adapters.
-        report: called with stage, step and figures every now and then.
-        encode: `encode_images` or a compiled version.
         until: seconds of wall-clock time after which it stops early.
     """
-    clock = optimiser.clock
-    batch = settings.batch
+    settings, clock = run.settings, optimiser.clock
+    feed = run.feed()
+    descent = Descent(optimiser, enabled=run.recorded)
+    rows = [torch.zeros(settings.batch, dtype=torch.int64, device=run.device) for _ in feed.stores]
+    times = {task: torch.zeros(settings.batch, device=run.device) for task in TASKS}
+    steps: dict[int, RecordedStep] = {}
     clock.start(until)
     while clock.running:
-        height, width = draw_size(draws, settings)
-        sample = flipped(source.draw(batch, height, width), draws.chance(0.5, batch))
-        with autocast(draws.device, settings):
-            image, wanted, _ = encode_sample(vae, sample, encode)
-            loss = torch.zeros((), device=draws.device)
-            figures: dict[str, Tensor] = {}
-            for task in TASKS:
-                with torch.no_grad():
-                    coarse = network.core(image, task).float()
-                fine = wanted[task]
-                steps = draws.index(MAX_STEPS, batch) + 1
-                index = (draws.uniform(0, 1, batch) * steps).floor()
-                time = inference_times(steps, index, fine[0, 0].numel() // 4)
-                share = time[:, None, None, None]
-                state = share * coarse + (1 - share) * fine
-                # The scheduler has 10 training steps, so its timestep is 10 t, and the
-                # transformer is handed a thousandth of that.
-                velocity = network.velocity(state, time * MAX_STEPS / 1000, task)
-                figures[task] = (velocity.float() - (coarse - fine)).square().mean()
-                figures[f'{task} zero'] = (coarse - fine).square().mean()
-                loss = loss + figures[task]
-        norm = optimiser.step(loss)
-        if clock.steps % 100 == 0 or not clock.running:
-            values = {name: float(value.detach()) for name, value in figures.items()}
-            report('sharpener', clock.steps, {**values, 'norm': float(norm)})
+        size = run.draw_size()
+        height, width = settings.sizes[size]
+        rows[size].copy_(feed.rows(size, run.draws.index))
+        for time in times.values():
+            time.copy_(draw_times(run.draws, settings.batch, height * width // 256))
+        if size not in steps:
+            losses = functools.partial(flow_losses, run, feed.stores[size], rows[size], times)
+            steps[size] = RecordedStep(losses, descent)
+        figures = steps[size]()
+        if clock.steps % REPORT_EVERY == 0 or not clock.running:
+            run.tell('sharpener', clock.steps, figures)
+
+
+def flow_losses(
+    run: TrainingRun, store: SampleStore, rows: Tensor, times: dict[str, Tensor]
+) -> tuple[Tensor, Figures]:
+    """The loss of a batch at flow times (B,) of each task, and its parts by name.
+
+    '<task> zero' is what a sharpener that does nothing would get.
+    """
+    batch = store.take(rows)
+    loss = torch.zeros((), device=rows.device)
+    figures: Figures = {}
+    with run.autocast():
+        for task, time in times.items():
+            with torch.no_grad():
+                coarse = run.network.core(batch.image, task).float()
+            fine = batch.wanted[task]
+            share = time[:, None, None, None]
+            state = share * coarse + (1 - share) * fine
+            # The scheduler has 10 training steps, so its timestep is 10 t, and the transformer is
+            # handed a thousandth of that.
+            velocity = run.network.velocity(state, time * MAX_STEPS / 1000, task)
+            figures[task] = (velocity.float() - (coarse - fine)).square().mean()
+            figures[f'{task} zero'] = (coarse - fine).square().mean()
+            loss = loss + figures[task]
+    return loss, figures

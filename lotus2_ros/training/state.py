@@ -18,14 +18,15 @@ class StageState:
     Attributes:
         seconds: spent so far.
         steps: made so far.
-        average: averaged weights by parameter name.
-        adam: the optimiser's own state, or None if it was left out to keep the file small.
+        average: averaged weights by parameter name, or None if left out to keep the file small:
+            averaging starts again from the weights.
+        moments: what the optimiser remembers, or None likewise: the stage resumes with a warm-up.
     """
 
     seconds: float
     steps: int
-    average: dict[str, Any]
-    adam: dict[str, Any] | None = None
+    average: dict[str, Any] | None = None
+    moments: dict[str, Any] | None = None
 
 
 @dataclass
@@ -46,18 +47,21 @@ class RunState:
     stages: dict[str, StageState] = field(default_factory=dict)
     runs: int = 0
 
-    def record(self, name: str, optimiser: Optimiser, *, moments: bool) -> None:
+    def record(self, name: str, optimiser: Optimiser, *, whole: bool) -> None:
         """Note a stage's progress.
 
         Args:
             name: of the stage.
             optimiser: of the stage.
-            moments: keep AdamW's moments too; without them the stage resumes with a warm-up.
+            whole: keep the average and the optimiser's moments too.
         """
         clock = optimiser.clock
-        average = {key: value.half() for key, value in optimiser.average.items()}
-        adam = optimiser.adam.state_dict() if moments else None
-        self.stages[name] = StageState(clock.seconds, clock.steps, average, adam)
+        self.stages[name] = StageState(
+            clock.seconds,
+            clock.steps,
+            optimiser.average if whole else None,
+            optimiser.moments() if whole else None,
+        )
 
     def restore(self, name: str, optimiser: Optimiser) -> None:
         """Set an optimiser to a stage's recorded progress; nothing happens if there is none."""
@@ -65,10 +69,11 @@ class RunState:
             return
         stage = self.stages[name]
         optimiser.clock.resume(stage.seconds, stage.steps)
-        for key, value in optimiser.average.items():
-            value.copy_(stage.average[key])
-        if stage.adam is not None:
-            optimiser.adam.load_state_dict(stage.adam)
+        if stage.average is not None:
+            for key, value in optimiser.average.items():
+                value.copy_(stage.average[key])
+        if stage.moments is not None:
+            optimiser.load_moments(stage.moments)
 
     def save(self, path: Path) -> None:
         """Write the state; an interrupted write leaves the former file whole."""
@@ -82,7 +87,7 @@ class RunState:
                     'seconds': stage.seconds,
                     'steps': stage.steps,
                     'average': stage.average,
-                    'adam': stage.adam,
+                    'moments': stage.moments,
                 }
                 for name, stage in self.stages.items()
             },

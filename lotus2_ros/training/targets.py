@@ -23,13 +23,17 @@ def disparity_map(disparity: Tensor) -> Tensor:
     Returns:
         (B, 3, H, W), three equal channels, larger = nearer.
     """
+    low, high = (bound[:, None, None, None] for bound in disparity_bounds(disparity))
+    scaled = (disparity - low) / (high - low).clamp_min(1e-6)
+    return (scaled.clamp(0, 1) * 2 - 1).expand(-1, 3, -1, -1)
+
+
+def disparity_bounds(disparity: Tensor) -> tuple[Tensor, Tensor]:
+    """The quantiles (2 %, 98 %) of each picture's disparity (B, 1, H, W): two tensors (B,)."""
     thinned = disparity[..., ::_QUANTILE_STRIDE, ::_QUANTILE_STRIDE].flatten(1)
     ordered = thinned.sort(1).values
     last = ordered.shape[1] - 1
-    low = ordered[:, round(_LOW * last)][:, None, None, None]
-    high = ordered[:, round(_HIGH * last)][:, None, None, None]
-    scaled = (disparity - low) / (high - low).clamp_min(1e-6)
-    return (scaled.clamp(0, 1) * 2 - 1).expand(-1, 3, -1, -1)
+    return ordered[:, round(_LOW * last)], ordered[:, round(_HIGH * last)]
 
 
 def target_maps(sample: Sample) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,12 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lotus2_ros.training.optimiser import Optimiser
-from lotus2_ros.training.random_draws import Draws
-from lotus2_ros.training.scenes import SceneSource
-from lotus2_ros.training.settings import TrainingSettings
+from lotus2_ros.training.recording import Descent, Figures, RecordedStep
+from lotus2_ros.training.run import REPORT_EVERY, TrainingRun
 from lotus2_ros.training.targets import target_maps
-
-Report = Callable[[str, int, dict[str, float]], None]
 
 
 def gradient_distance(first: Tensor, second: Tensor) -> Tensor:
@@ -43,65 +39,56 @@ def autoencoder_loss(vae: Any, pictures: Tensor, noise: Tensor, kl_weight: float
     return loss
 
 
-def train_vae(
-    vae: Any,
-    source: SceneSource,
-    draws: Draws,
-    settings: TrainingSettings,
-    optimiser: Optimiser,
-    report: Report,
-    *,
-    until: float = float('inf'),
-) -> None:
-    """Train until the clock says the stage is over, then measure and store the latents' scale.
+def train_vae(run: TrainingRun, optimiser: Optimiser, *, until: float = float('inf')) -> None:
+    """Train until the clock says the stage is over.
 
     Args:
-        vae: what is trained, on the source's device.
-        source: scenes.
-        draws: noise and choices.
-        settings: the recipe.
-        optimiser: of the VAE's parameters.
-        report: called with stage, step and figures every now and then.
+        run: autoencoder, scenes and recipe.
+        optimiser: of the autoencoder's parameters.
         until: seconds of wall-clock time after which it stops early.
     """
-    clock = optimiser.clock
+    settings, clock, draws = run.settings, optimiser.clock, run.draws
     height, width = settings.sizes[0]
+    shape = (settings.vae_batch, run.vae.config.latent_channels, height // 8, width // 8)
+    pictures = torch.zeros(settings.vae_batch, 3, height, width, device=run.device)
+    noise = torch.zeros(shape, device=run.device)
+
+    def losses() -> tuple[Tensor, Figures]:
+        with run.autocast():
+            loss = autoencoder_loss(run.vae, pictures, noise, settings.latent_noise_weight)
+        return loss, {'loss': loss}
+
+    step = RecordedStep(losses, Descent(optimiser, enabled=run.recorded))
     clock.start(until)
     while clock.running:
         # One rendered batch serves several steps: rendering costs more than a step.
-        for pictures in _pictures(source, draws, settings):
-            noise = draws.normal(len(pictures), vae.config.latent_channels, height // 8, width // 8)
-            with autocast(draws.device, settings):
-                loss = autoencoder_loss(vae, pictures, noise, settings.latent_noise_weight)
-            norm = optimiser.step(loss)
-            if clock.steps == 1 or clock.steps % 100 == 0 or not clock.running:
-                report('vae', clock.steps, {'loss': float(loss.detach()), 'norm': float(norm)})
+        for part in _pictures(run):
+            pictures.copy_(part)
+            noise.copy_(draws.normal(*shape))
+            figures = step()
+            if clock.steps == 1 or clock.steps % REPORT_EVERY == 0 or not clock.running:
+                run.tell('vae', clock.steps, figures)
             if not clock.running:
                 break
 
 
-def _pictures(source: SceneSource, draws: Draws, settings: TrainingSettings) -> tuple[Tensor, ...]:
-    """Shuffled batches of the images and maps of newly rendered scenes."""
-    sample = source.draw(settings.batch, *settings.sizes[0])
+def _pictures(run: TrainingRun) -> tuple[Tensor, ...]:
+    """Shuffled whole batches of the images and maps of newly rendered scenes."""
+    settings = run.settings
+    sample = run.source.draw(settings.batch, *settings.sizes[0])
     pictures = torch.cat([sample.image, *target_maps(sample).values()])
-    order = draws.uniform(0, 1, len(pictures)).argsort()
+    whole = len(pictures) - len(pictures) % settings.vae_batch
+    order = run.draws.uniform(0, 1, len(pictures)).argsort()[:whole]
     batches: tuple[Tensor, ...] = pictures[order].split(settings.vae_batch)  # type: ignore[no-untyped-call]
     return batches
 
 
 @torch.no_grad()
-def measure_latents(vae: Any, source: SceneSource, settings: TrainingSettings) -> None:
-    """Set the VAE's scaling and shift so that its latents have mean 0 and deviation 1."""
-    height, width = settings.sizes[0]
-    sample = source.draw(settings.batch, height, width)
-    pictures = torch.cat([sample.image, *target_maps(sample).values()])
-    mean = torch.cat([vae.encode(part).latent_dist.mode() for part in pictures.split(32)])
-    vae.register_to_config(scaling_factor=1 / float(mean.std()), shift_factor=float(mean.mean()))
-
-
-def autocast(device: torch.device, settings: TrainingSettings) -> torch.autocast:
-    """The precision context of a training step."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == 'bfloat16')
+def measure_latents(run: TrainingRun) -> tuple[float, float]:
+    """Scaling and shift that give the autoencoder's latents mean 0 and deviation 1."""
+    pictures = torch.cat(_pictures(run))
+    mean = torch.cat([run.vae.encode(part).latent_dist.mode() for part in pictures.split(32)])
+    return 1 / float(mean.std()), float(mean.mean())
 
 
 def reconstruction_error(vae: Any, pictures: Tensor) -> float:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -81,14 +84,23 @@ def test_gpu_that_is_not_there(folder):
         Lotus2Predictor.from_pretrained(folder, device=f'cuda:{torch.cuda.device_count()}')
 
 
+LOAD_WITH_NO_MEMORY = """
+import sys, torch
+from lotus2_ros.runtime import Lotus2Predictor
+torch.cuda.set_per_process_memory_fraction(1e-6)
+Lotus2Predictor.from_pretrained(sys.argv[1], device='cuda')
+"""
+
+
 def test_too_little_memory_to_load_says_so(folder):
-    torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction(1e-6)
-    try:
-        with pytest.raises(DeviceError, match='too little free memory to load'):
-            Lotus2Predictor.from_pretrained(folder, device='cuda')
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
+    # A process of its own: in this one the allocator has room left over from other tests.
+    done = subprocess.run(
+        [sys.executable, '-c', LOAD_WITH_NO_MEMORY, str(folder)], capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith('lotus2_ros.errors.DeviceError')
+    assert 'too little free memory to load' in last
 
 
 def test_memory_comes_back(folder):

@@ -30,7 +30,7 @@ def settings(vae: int, core: int, sharpener: int) -> TrainingSettings:
     return TrainingSettings(
         architecture=TINY, vae=stage(vae), core=stage(core), sharpener=stage(sharpener),
         sizes=((32, 48), (48, 32)), batch=4, vae_batch=6, textures=4, precision='float32',
-        compiled=False, recorded=False,
+        compiled=False, recorded=False, stored_samples=8,
     )  # fmt: skip
 
 
