@@ -1,53 +1,31 @@
-"""`lotus2 evaluate`: how accurate a model is on held-out scenes and on a real photograph."""
+"""`lotus2 evaluate`: how accurate a model is, by the published protocols.
+
+Benchmarks that need no download: held-out (scenes of training's own renderer), mujoco (another
+renderer's scenes), motorcycle (a real photograph), flicker (a still camera).
+From downloaded folders, with --data: nyuv2, kitti, eth3d, scannet, diode (depth, Marigold's
+evaluation folders), nyuv2-normals, scannet-normals, ibims, sintel (normals, DSINE's).
+Your own pictures with ground truth: --pairs.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from tqdm import tqdm
 
+from lotus2_ros.errors import SettingsError
 from lotus2_ros.runtime import Lotus2Predictor
-from lotus2_ros.training.held_out import FARTHEST, HeldOutScene, held_out_scenes
-from lotus2_ros.training.metrics import (
-    DepthError,
-    aligned_depth_error,
-    constant_depth_error,
-    normal_angles,
-    plane_depth_error,
-)
-from lotus2_ros.types import AnyArray, Float32Array, UInt8Array
-
-NEAREST = 0.2
-"""Smallest depth in metres after alignment."""
-
-_FOCAL, _BASELINE, _OFFSET = 994.978, 0.193001, 31.086
-"""Calibration of the stereo motorcycle (Middlebury 2014): px, m, px."""
-
-_PICTURES = 8
-
-
-@dataclass
-class Row:
-    """Errors of one predictor, one entry a picture."""
-
-    depth: list[DepthError] = field(default_factory=list)
-    angles: list[float] = field(default_factory=list)
-    under_11: list[float] = field(default_factory=list)
-
-    def summary(self) -> dict[str, float]:
-        """Means over the pictures."""
-        result = {
-            'abs_rel': float(np.mean([error.abs_rel for error in self.depth])),
-            'delta1': float(np.mean([error.delta1 for error in self.depth])),
-        }
-        if self.angles:
-            result['mean_angle_deg'] = float(np.mean(self.angles))
-            result['under_11.25_deg'] = float(np.mean(self.under_11))
-        return result
+from lotus2_ros.tools.evaluation_files import plain, write_json, write_results
+from lotus2_ros.training.evaluation.benchmark import Benchmark
+from lotus2_ros.training.evaluation.built_in import SCENES, HeldOut, Motorcycle
+from lotus2_ros.training.evaluation.errors import EvaluationError
+from lotus2_ros.training.evaluation.running import Result, evaluate
+from lotus2_ros.training.evaluation.tables import counts, markdown, recovered, summaries
+from lotus2_ros.types import DEPTH, NORMALS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,143 +33,121 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model', nargs='?', default='nano', help='nano, a folder or a hub id')
     parser.add_argument('--base', default=None, help='FLUX base, if the model folder has none')
     parser.add_argument('--device', default=None, help='cuda, cuda:N, cpu or auto')
-    parser.add_argument('--scenes', type=int, default=200, help='number of held-out scenes')
-    parser.add_argument('--size', default='320x240', help='width x height of the scenes')
+    parser.add_argument('--precision', default=None, help='float32, bfloat16 or auto')
+    parser.add_argument('--threads', type=int, default=0, metavar='N', help='CPU threads; 0: all')
+    parser.add_argument(
+        '--max-side',
+        type=int,
+        default=None,
+        metavar='PX',
+        help="longest side the network sees (default: the protocol's, or a small model's own)",
+    )
+    parser.add_argument('--on', default=None, metavar='NAME,NAME', help='benchmarks, see above')
     parser.add_argument('--sharpen-steps', type=int, default=10, help='0 skips the sharpener')
-    parser.add_argument('--out', type=Path, default=None, help='folder for table and pictures')
+    parser.add_argument('--limit', type=int, default=None, metavar='N', help='first N samples only')
+    parser.add_argument('--scenes', type=int, default=SCENES, help='number of held-out scenes')
+    parser.add_argument('--size', default='320x240', help='width x height of held-out scenes')
+    parser.add_argument('--out', type=Path, default=None, help='folder for tables and pictures')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate, print the tables, write pictures; 0 when done."""
-    width, height = (int(side) for side in args.size.split('x'))
+    """Evaluate, print the tables, write files.
+
+    Returns:
+        0 when every sample got a prediction, 1 when the model failed on some.
+    """
+    if args.out is not None and importlib.util.find_spec('matplotlib') is None:
+        raise EvaluationError('--out needs matplotlib for its plots: pip install matplotlib')
+    benchmarks = chosen_benchmarks(args)
     predictor = Lotus2Predictor.from_pretrained(
-        args.model, base=args.base, device=args.device, sharpener=args.sharpen_steps > 0
+        args.model,
+        tasks=_tasks(benchmarks),
+        base=args.base,
+        device=args.device,
+        precision=args.precision,
+        cpu_threads=args.threads,
+        sharpener=args.sharpen_steps > 0,
     )
     settings = [0] + ([args.sharpen_steps] if args.sharpen_steps > 0 else [])
-    results = {}
-    scenes = held_out_scenes(args.scenes, height=height, width=width)
-    rows = evaluate_scenes(predictor, scenes, settings, args.out)
-    results[f'{args.scenes} held-out scenes, {args.size}'] = rows
-    results['motorcycle photograph'] = evaluate_motorcycle(predictor, settings)
-    summaries = {
-        title: {name: row.summary() for name, row in table.items()}
-        for title, table in results.items()
-    }
-    for title, table in summaries.items():
-        print(f'\n### {title}\n')
-        print(markdown(table))
-    if args.out is not None:
-        args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / 'evaluation.json').write_text(json.dumps(summaries, indent=2) + '\n')
-    return 0
+    report: dict[str, Any] = {'model': predictor.info(), 'benchmarks': {}}
+    pages, failed = [], False
+    for benchmark in benchmarks:
+        result = _evaluate(predictor, benchmark, settings, args)
+        page = _page(benchmark, result)
+        print(f'\n{page}')
+        pages.append(page)
+        failed = failed or bool(result.failed)
+        report['benchmarks'][benchmark.name] = plain(benchmark, result)
+        if args.out is not None:
+            write_results(args.out, benchmark, result)
+            # After every benchmark: a run of hours keeps what it has.
+            write_json(args.out / 'evaluation.json', report)
+            (args.out / 'results.md').write_text('\n\n'.join(pages) + '\n', encoding='utf-8')
+    return 1 if failed else 0
 
 
-def _name(steps: int) -> str:
-    return 'core' if steps == 0 else f'core + sharpener, {steps} steps'
-
-
-def evaluate_scenes(
-    predictor: Lotus2Predictor,
-    scenes: Iterable[HeldOutScene],
-    settings: list[int],
-    out: Path | None = None,
-) -> dict[str, Row]:
-    """Errors of the model, and of predictors that never saw the image, on rendered scenes.
-
-    Args:
-        predictor: the model.
-        scenes: what it is tried on.
-        settings: numbers of sharpener steps to try.
-        out: where to write `scenes.png`, the first few scenes.
-    """
-    rows = {_name(steps): Row() for steps in settings}
-    plane, constant = Row(), Row()
-    pictures: list[UInt8Array] = []
-    for scene in scenes:
-        if np.count_nonzero(scene.valid) < 0.1 * scene.valid.size:
-            continue  # a picture of the sky has no depth to judge
-        columns = [scene.rgb, gray(1 / scene.depth), colour(scene.normals)]
-        for steps in settings:
-            prediction = predictor.predict(scene.rgb, sharpen_steps=steps)
-            assert prediction.disparity is not None
-            assert prediction.normals is not None
-            row = rows[_name(steps)]
-            row.depth.append(
-                aligned_depth_error(
-                    prediction.disparity,
-                    scene.depth,
-                    scene.valid,
-                    nearest=NEAREST,
-                    farthest=FARTHEST,
-                )
-            )
-            angles = normal_angles(prediction.normals, scene.normals, scene.surface)
-            row.angles.append(float(angles.mean()))
-            row.under_11.append(float((angles < 11.25).mean()))
-            columns += [gray(prediction.disparity), colour(prediction.normals)]
-        limits = {'nearest': NEAREST, 'farthest': FARTHEST}
-        plane.depth.append(plane_depth_error(scene.depth, scene.valid, **limits))
-        constant.depth.append(constant_depth_error(scene.depth, scene.valid, **limits))
-        if len(pictures) < _PICTURES:
-            pictures.append(np.concatenate(columns, axis=1))
-    if out is not None:
-        write_picture(out / 'scenes.png', np.concatenate(pictures, axis=0))
-    return {**rows, 'row and column, fitted': plane, 'constant, fitted': constant}
-
-
-def evaluate_motorcycle(predictor: Lotus2Predictor, settings: list[int]) -> dict[str, Row]:
-    """Depth errors on scikit-image's stereo motorcycle, a photograph with measured depth."""
-    import skimage.data
-
-    rgb, _, disparity = skimage.data.stereo_motorcycle()  # type: ignore[no-untyped-call]
-    valid = np.isfinite(disparity)
-    depth = _FOCAL * _BASELINE / (np.where(valid, disparity, 0) + _OFFSET)
-    limits = {'nearest': NEAREST, 'farthest': FARTHEST}
-    rows = {}
-    for steps in settings:
-        prediction = predictor.predict(rgb, sharpen_steps=steps)
-        assert prediction.disparity is not None
-        error = aligned_depth_error(prediction.disparity, depth, valid, **limits)
-        rows[_name(steps)] = Row([error])
-    rows['row and column, fitted'] = Row([plane_depth_error(depth, valid, **limits)])
-    rows['constant, fitted'] = Row([constant_depth_error(depth, valid, **limits)])
-    return rows
-
-
-def markdown(table: dict[str, dict[str, float]]) -> str:
-    """A Markdown table of the summaries."""
-    lines = [
-        '| predictor | AbsRel | delta1 | mean normal error | under 11.25 deg |',
-        '|---|---|---|---|---|',
-    ]
-    for name, row in table.items():
-        angle = f'{row["mean_angle_deg"]:.1f} deg' if 'mean_angle_deg' in row else ''
-        under = f'{row["under_11.25_deg"]:.1%}' if 'under_11.25_deg' in row else ''
-        figures = f'{row["abs_rel"]:.3f} | {row["delta1"]:.3f}'
-        lines.append(f'| {name} | {figures} | {angle} | {under} |')
-    return '\n'.join(lines)
-
-
-def gray(disparity: AnyArray) -> UInt8Array:
-    """Disparity (H, W) between its quantiles (2 %, 98 %) as a gray picture (H, W, 3)."""
-    low, high = np.quantile(disparity, [0.02, 0.98])
-    scaled = ((disparity - low) / max(high - low, 1e-6)).clip(0, 1)
-    return np.repeat((scaled * 255).astype(np.uint8)[..., None], 3, axis=2)
-
-
-def colour(normals: Float32Array) -> UInt8Array:
-    """Camera-facing normals (H, W, 3) in the usual colours: a wall ahead is blue."""
-    return ((1 - normals) * 127.5).astype(np.uint8)
-
-
-def write_picture(path: Path, rgb: UInt8Array) -> None:
-    """Write an RGB picture.
+def chosen_benchmarks(args: argparse.Namespace) -> list[Benchmark]:
+    """The benchmarks that the command line names, opened.
 
     Raises:
-        OSError: the file cannot be written.
+        SettingsError: a name is unknown.
+        EvaluationError: one cannot be opened.
     """
-    import cv2
+    names = (args.on or 'held-out,motorcycle').split(',')
+    return [_open(name.strip(), args) for name in names]
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)):
-        raise OSError(f'cannot write {path}')
+
+def _open(name: str, args: argparse.Namespace) -> Benchmark:
+    if name == 'held-out':
+        width, height = _size(args.size)
+        return HeldOut(args.scenes, height, width)
+    if name == 'motorcycle':
+        return Motorcycle()
+    raise SettingsError(f'benchmark {name!r} is unknown; see lotus2 evaluate --help')
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        width, height = (int(side) for side in text.split('x'))
+    except ValueError as error:
+        raise SettingsError(f'--size must be like 320x240, not {text!r}') from error
+    return width, height
+
+
+def _tasks(benchmarks: Sequence[Benchmark]) -> list[str]:
+    """Only what is judged is loaded: each task of the full model takes gigabytes."""
+    wanted = {
+        DEPTH: any(b.rules.depth_range is not None for b in benchmarks),
+        NORMALS: any(b.rules.normals for b in benchmarks),
+    }
+    return [task for task, needed in wanted.items() if needed]
+
+
+def _evaluate(
+    predictor: Lotus2Predictor,
+    benchmark: Benchmark,
+    settings: Sequence[int],
+    args: argparse.Namespace,
+) -> Result:
+    total = len(benchmark) if args.limit is None else min(args.limit, len(benchmark))
+    with tqdm(total=total, desc=benchmark.name, unit='image', dynamic_ncols=True) as bar:
+        result = evaluate(
+            predictor,
+            benchmark,
+            settings,
+            limit=args.limit,
+            max_side=args.max_side,
+            progress=lambda _: bar.update(),
+        )
+    if not result.judged:
+        raise EvaluationError(f'{benchmark.name}: no sample could be judged\n{counts(result)}')
+    return result
+
+
+def _page(benchmark: Benchmark, result: Result) -> str:
+    lines = [f'### {benchmark.title}', '', markdown(summaries(benchmark.name, result)), '']
+    lines += [
+        f'{name}: brings back {share:.1%} of the fine log power that the core misses'
+        for name, share in recovered(result).items()
+    ]
+    return '\n'.join([*lines, counts(result)])

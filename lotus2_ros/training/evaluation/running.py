@@ -36,7 +36,7 @@ class Row:
     Attributes:
         figures: sample's name to its figures, see `Judgement`.
         angles: of all pixels.
-        spectrum: of all samples whose true spectrum is known.
+        spectrum: of the samples whose true spectrum is known; of the model's settings only.
     """
 
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -172,10 +172,10 @@ def _take_in(
     truth = true_spectrum(sample) if rules.depth_range is not None else None
     if truth is not None:
         result.truth.add(truth)
+    shown = [setting_name(steps) for steps in settings]
     for name, judgement in judgements.items():
         row = result.rows.setdefault(name, Row())
-        row.add(sample.name, judgement, spectrum=truth is not None)
-    shown = [setting_name(steps) for steps in settings]
+        row.add(sample.name, judgement, spectrum=truth is not None and name in shown)
     model = {name: judgements[name] for name in shown}
     figures = model[shown[0]].figures
     if 'abs_rel' in figures:
