@@ -95,6 +95,10 @@ class TwoStageNetwork(nn.Module):
         timestep = torch.full((len(latent),), CORE_TIMESTEP / MODEL_TIMESTEPS, device=latent.device)
         return cast('Tensor', self.lcm[task](self._run(latent, timestep, slot(CORE, task))))
 
+    def at(self, latent: Tensor, timestep: Tensor, chosen: str) -> Tensor:
+        """The transformer's output (B, 16, h, w) at a timestep (B,) with an adapter, as it is."""
+        return self._run(latent, timestep, chosen)
+
     def velocity(self, latent: Tensor, timestep: Tensor, task: str) -> Tensor:
         """Predict coarse minus fine (B, 16, h, w) at z_t; timestep (B,) as the transformer's."""
         return self._run(latent, timestep, slot(SHARPENER, task))
