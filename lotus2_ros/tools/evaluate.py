@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,12 @@ from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.tools.evaluation_files import plain, write_json, write_results
 from lotus2_ros.training.evaluation.benchmark import Benchmark
 from lotus2_ros.training.evaluation.built_in import SCENES, HeldOut, Motorcycle
+from lotus2_ros.training.evaluation.depth_alignment import DepthRange
+from lotus2_ros.training.evaluation.depth_sets import DEPTH_SETS, DepthBenchmark
 from lotus2_ros.training.evaluation.errors import EvaluationError
+from lotus2_ros.training.evaluation.normal_sets import NORMAL_SETS, NormalBenchmark
+from lotus2_ros.training.evaluation.pairs import LAYOUT as PAIRS_LAYOUT
+from lotus2_ros.training.evaluation.pairs import PairFolder, PairRules
 from lotus2_ros.training.evaluation.running import Result, evaluate
 from lotus2_ros.training.evaluation.tables import counts, markdown, recovered, summaries
 from lotus2_ros.types import DEPTH, NORMALS
@@ -48,6 +54,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--scenes', type=int, default=SCENES, help='number of held-out scenes')
     parser.add_argument('--size', default='320x240', help='width x height of held-out scenes')
     parser.add_argument('--out', type=Path, default=None, help='folder for tables and pictures')
+    group = parser.add_argument_group('ground truth on disk')
+    group.add_argument(
+        '--data',
+        type=Path,
+        default=None,
+        metavar='PATH',
+        help="Marigold's evaluation folder or DSINE's, a folder in it, or a tar archive",
+    )
+    group.add_argument(
+        '--split-lists',
+        type=Path,
+        default=None,
+        metavar='DIR',
+        help="folder with the protocols' lists of samples (default: every pair in the data)",
+    )
+    group.add_argument(
+        '--pairs', type=Path, default=None, metavar='DIR', help='any folder: ' + PAIRS_LAYOUT
+    )
+    group.add_argument(
+        '--depth-units', type=float, default=1000.0, help='units a metre of --pairs depth in PNG'
+    )
+    group.add_argument(
+        '--depth-range', default='0.001,1000', metavar='NEAR,FAR', help='metres judged of --pairs'
+    )
+    group.add_argument(
+        '--normals-face-camera',
+        action='store_true',
+        help='normals of --pairs point towards the camera; default: away from it, as in DSINE',
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -93,8 +128,10 @@ def chosen_benchmarks(args: argparse.Namespace) -> list[Benchmark]:
         SettingsError: a name is unknown.
         EvaluationError: one cannot be opened.
     """
-    names = (args.on or 'held-out,motorcycle').split(',')
-    return [_open(name.strip(), args) for name in names]
+    own = [] if args.pairs is None else [_pairs(args)]
+    default = '' if own else 'held-out,motorcycle'
+    names = [name.strip() for name in (args.on or default).split(',') if name.strip()]
+    return [_open(name, args) for name in names] + own
 
 
 def _open(name: str, args: argparse.Namespace) -> Benchmark:
@@ -103,7 +140,25 @@ def _open(name: str, args: argparse.Namespace) -> Benchmark:
         return HeldOut(args.scenes, height, width)
     if name == 'motorcycle':
         return Motorcycle()
+    if name in DEPTH_SETS or name in NORMAL_SETS:
+        if args.data is None:
+            raise SettingsError(f'{name} is read from disk: say where with --data')
+        kind = DepthBenchmark if name in DEPTH_SETS else NormalBenchmark
+        return kind(name, args.data, args.split_lists)
     raise SettingsError(f'benchmark {name!r} is unknown; see lotus2 evaluate --help')
+
+
+def _pairs(args: argparse.Namespace) -> PairFolder:
+    try:
+        near, far = (float(depth) for depth in args.depth_range.split(','))
+    except ValueError as error:
+        msg = f'--depth-range must be like 0.5,80, not {args.depth_range!r}'
+        raise SettingsError(msg) from error
+    if not 0 <= near < far or not args.depth_units > 0 or math.isinf(args.depth_units):
+        msg = f'--depth-range {near},{far} or --depth-units {args.depth_units} makes no sense'
+        raise SettingsError(msg)
+    rules = PairRules(args.depth_units, DepthRange(near, far), not args.normals_face_camera)
+    return PairFolder(args.pairs, rules)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -34,6 +34,13 @@ class Sample:
     normals: Float32Array | None = None
     surface: BoolArray | None = None
 
+    @property
+    def truth_size(self) -> tuple[int, int]:
+        """Height and width of the ground truth: predictions are resized to it."""
+        truth = self.normals if self.depth is None else self.depth
+        assert truth is not None
+        return truth.shape[0], truth.shape[1]
+
 
 @dataclass(frozen=True, slots=True)
 class Skipped:

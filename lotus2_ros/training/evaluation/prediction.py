@@ -32,12 +32,11 @@ def predict_sample(
         max_side: longest side the network sees; None is the protocol's, see `_network_side`.
 
     Yields:
-        The number of steps, and the prediction at the sample's size.
+        The number of steps, and the prediction at the ground truth's size.
 
     Raises:
         Lotus2Error: the picture does not suit the model.
     """
-    height, width = sample.image.shape[:2]
     image = sample.image
     if rules.processing_side is not None:
         image = _reduced(image, rules.processing_side)
@@ -47,8 +46,9 @@ def predict_sample(
     side = _network_side(predictor, image) if max_side is None else max_side
     state = predictor.run_core(image, tasks, side)
     padded = left + right + top + bottom > 0
-    # A padded picture is cut back first; padding and reducing do not come together.
-    size = image.shape[:2] if padded else (height, width)
+    height, width = sample.truth_size
+    # What is padded is cut back at the picture's own size, which is then the truth's too.
+    size = (image.shape[0], image.shape[1]) if padded else (height, width)
     for steps in settings:
         if steps == 0:
             prediction = predictor.finish(state, size)
