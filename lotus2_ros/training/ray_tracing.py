@@ -1,4 +1,4 @@
-"""Exact intersections of camera and shadow rays with boxes, ellipsoids, cylinders and one room.
+"""Exact intersections of camera and shadow rays with solids, pierced sheets and one room.
 
 Every solid is the unit box, ball or cylinder in its own frame, so one affine map per solid carries
 a ray there. All rays of one call start at one point per scene (the camera or the light), which
@@ -13,8 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-BOX, ELLIPSOID, CYLINDER = 0, 1, 2
-"""Kinds of solid: |x|, |y|, |z| <= 1; x² + y² + z² <= 1; x² + y² <= 1 and |z| <= 1."""
+BOX, ELLIPSOID, CYLINDER, PANEL = 0, 1, 2, 3
+"""Kinds of solid: |x|, |y|, |z| <= 1; x² + y² + z² <= 1; x² + y² <= 1 and |z| <= 1; and sheets in
+z = 0, |x|, |y| <= 1, of which parts are cut out."""
+
+RING, BARS, GRID, LEAVES = 0, 1, 2, 3
+"""What is left of a sheet: a spoked wheel, upright bars between rails, a grid, foliage."""
 
 _EPSILON = 1e-7
 _NEAREST = 1e-3
@@ -25,16 +29,19 @@ class Solids:
     """N solids in each of B scenes.
 
     Attributes:
-        kind: (B, N) int64, BOX, ELLIPSOID or CYLINDER.
+        kind: (B, N) int64, BOX, ELLIPSOID or CYLINDER, and PANEL for the last K.
         centre: (B, N, 3) in the world frame (z up), metres.
         half: (B, N, 3) half-axes along the solid's own x, y, z, metres, > 0.
         rotation: (B, N, 3, 3) whose columns are the solid's axes in the world frame.
+        cut: (B, K, 4) for the K sheets: RING, BARS, GRID or LEAVES; spokes, bars or waves along
+            x; wires or waves along y; share that is left, for LEAVES the threshold.
     """
 
     kind: Tensor
     centre: Tensor
     half: Tensor
     rotation: Tensor
+    cut: Tensor
 
     def to_unit(self) -> Tensor:
         """(B, N, 3, 3) maps from world offsets to the solid's unit frame."""
@@ -69,28 +76,20 @@ def _safe(direction: Tensor) -> Tensor:
 
 
 def entry_distances(solids: Solids, origin: Tensor, directions: Tensor) -> Tensor:
-    """Ray parameter at which each ray enters each solid; infinity where it does not.
+    """Ray parameter at which each ray enters each closed solid; infinity where it does not.
 
     A ray that starts inside a solid does not hit it.
 
     Args:
-        solids: N solids a scene.
+        solids: N solids a scene, the last K of them sheets, which are left out.
         origin: (B, 3) common origin of the scene's rays, world frame.
         directions: (B, P, 3), any length.
 
     Returns:
-        (B, P, N).
+        (B, P, N - K).
     """
-    matrix = solids.to_unit()
-    start = torch.einsum('bnij,bnj->bni', matrix, origin[:, None] - solids.centre)
-    ox, oy, oz = (start[:, None, :, axis] for axis in range(3))  # (B, 1, N)
-    rays = directions[:, :, None, :]
-    dx, dy, dz = (
-        matrix[:, None, :, axis, 0] * rays[..., 0]
-        + matrix[:, None, :, axis, 1] * rays[..., 1]
-        + matrix[:, None, :, axis, 2] * rays[..., 2]
-        for axis in range(3)
-    )  # (B, P, N)
+    closed = solids.kind.shape[1] - solids.cut.shape[1]
+    (ox, oy, oz), (dx, dy, dz) = _unit_rays(solids, slice(0, closed), origin, directions)
     inverse_x, inverse_y, inverse_z = 1 / _safe(dx), 1 / _safe(dy), 1 / _safe(dz)
     near_z, far_z = -oz * inverse_z - inverse_z.abs(), -oz * inverse_z + inverse_z.abs()
     near_x, far_x = -ox * inverse_x - inverse_x.abs(), -ox * inverse_x + inverse_x.abs()
@@ -105,10 +104,58 @@ def entry_distances(solids: Solids, origin: Tensor, directions: Tensor) -> Tenso
     tube_near, tube_far = torch.maximum(tube_near, near_z), torch.minimum(tube_far, far_z)
     ball_near, ball_far = _roots(square + dz * dz, product + oz * dz, excess + oz * oz)
 
-    kind = solids.kind[:, None]
+    kind = solids.kind[:, None, :closed]
     near = torch.where(kind == BOX, box_near, torch.where(kind == CYLINDER, tube_near, ball_near))
     far = torch.where(kind == BOX, box_far, torch.where(kind == CYLINDER, tube_far, ball_far))
     return torch.where((far > near) & (near > _NEAREST), near, torch.inf)
+
+
+def _unit_rays(
+    solids: Solids, part: slice, origin: Tensor, directions: Tensor
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Origins (B, 1, N) and directions (B, P, N) in the unit frames, x, y and z apart."""
+    matrix = solids.to_unit()[:, part]
+    start = torch.einsum('bnij,bnj->bni', matrix, origin[:, None] - solids.centre[:, part])
+    rays = directions[:, :, None, :]
+    mapped = tuple(
+        matrix[:, None, :, axis, 0] * rays[..., 0]
+        + matrix[:, None, :, axis, 1] * rays[..., 1]
+        + matrix[:, None, :, axis, 2] * rays[..., 2]
+        for axis in range(3)
+    )
+    return tuple(start[:, None, :, axis] for axis in range(3)), mapped
+
+
+def sheet_distances(solids: Solids, origin: Tensor, directions: Tensor) -> Tensor:
+    """Ray parameter (B, P, K) at which each ray meets what is left of each sheet, or infinity."""
+    closed = solids.kind.shape[1] - solids.cut.shape[1]
+    part = slice(closed, None)
+    (ox, oy, oz), (dx, dy, dz) = _unit_rays(solids, part, origin, directions)
+    distance = -oz / _safe(dz)
+    x, y = ox + distance * dx, oy + distance * dy
+    style, across, down, share = solids.cut[:, None].unbind(-1)
+    whole = (x.abs() <= 1) & (y.abs() <= 1)
+    radius = (x * x + y * y).sqrt()
+    disc = radius <= 1
+    spoke = (torch.atan2(y, x) * (0.5 * across)).sin().abs() * radius < 0.05 * across.sqrt()
+    ring = disc & ((radius >= 1 - share) | (radius < 0.13) | spoke)
+    bar = torch.remainder((x + 1) * (0.5 * across), 1) < share
+    wire = torch.remainder((y + 1) * (0.5 * down), 1) < share
+    rail = y.abs() > 0.92
+    wave = (across * x + 2 * (down * y).sin()).sin() * (
+        down * y + 1.7 * (0.7 * across * x).sin()
+    ).sin()
+    foliage = disc & (wave > share)
+    left = torch.where(
+        style == RING,
+        ring,
+        torch.where(
+            style == BARS,
+            whole & (bar | rail),
+            torch.where(style == GRID, whole & (bar | wire), foliage),
+        ),
+    )
+    return torch.where(left & (distance > _NEAREST), distance, torch.inf)
 
 
 def _roots(square: Tensor, product: Tensor, excess: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,10 +182,23 @@ def first_entry(
         (B, P) distance, infinity where nothing is hit, and (B, P) index of the solid.
     """
     pieces = directions.split(chunk, 1) if chunk else (directions,)
-    nearest = [entry_distances(solids, origin, piece).min(-1) for piece in pieces]
+    nearest = [_nearest(solids, origin, piece) for piece in pieces]
     if len(nearest) == 1:
-        return nearest[0].values, nearest[0].indices
-    return torch.cat([n.values for n in nearest], 1), torch.cat([n.indices for n in nearest], 1)
+        return nearest[0]
+    distances, indices = zip(*nearest, strict=True)
+    return torch.cat(distances, 1), torch.cat(indices, 1)
+
+
+def _nearest(solids: Solids, origin: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    entry, index = entry_distances(solids, origin, directions).min(-1)
+    sheets = solids.cut.shape[1]
+    if not sheets:
+        return entry, index
+    # Two minima fuse into two kernels; joined tensors would not.
+    distance, sheet = sheet_distances(solids, origin, directions).min(-1)
+    nearer = distance < entry
+    sheet = sheet + (solids.kind.shape[1] - sheets)
+    return torch.where(nearer, distance, entry), torch.where(nearer, sheet, index)
 
 
 def trace(
@@ -177,6 +237,9 @@ def trace(
     unit = (matrix * (point - centre)[..., None, :]).sum(-1)
     gradient = _unit_normal(unit, kind)
     normal = torch.nn.functional.normalize((matrix * gradient[..., None]).sum(-2), dim=-1)
+    # Sheets have two sides.
+    away = (normal * directions).sum(-1, keepdim=True) > 0
+    normal = torch.where(away, -normal, normal)
     # R = Mᵀ diag(half), so Rᵀ n needs no second gather.
     local_normal = half * (matrix * normal[..., None, :]).sum(-1)
     pick = on_solid[..., None]
@@ -221,4 +284,6 @@ def _unit_normal(unit: Tensor, kind: Tensor) -> Tensor:
     side = torch.where(axes == 2, 0.0, unit)
     tube = torch.where(cap, lid, side)
     kind = kind[..., None]
-    return torch.where(kind == BOX, face, torch.where(kind == CYLINDER, tube, unit))
+    curved = torch.where(kind == CYLINDER, tube, unit)
+    flat = torch.where(kind == PANEL, (axes == 2).to(unit), face)
+    return torch.where((kind == BOX) | (kind == PANEL), flat, curved)

@@ -12,18 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lotus2_ros.training.camera_effects import Development, develop, sample_development
+from lotus2_ros.training.lighting import Lights, sample_lights, sky_colour
+from lotus2_ros.training.materials import Materials, sample_materials, surface_at
+from lotus2_ros.training.placement import FAR, Camera
 from lotus2_ros.training.random_draws import Draws
 from lotus2_ros.training.ray_tracing import trace
-from lotus2_ros.training.scene_sampling import FAR, Camera, Scene, sample_scene
-from lotus2_ros.training.shading import (
-    Lights,
-    Materials,
-    albedo,
-    sample_lights,
-    sample_materials,
-    shade,
-    sky_colour,
-)
+from lotus2_ros.training.scene_sampling import Scene, sample_scene
+from lotus2_ros.training.shading import shade
 from lotus2_ros.training.textures import TexturePyramid
 
 _SKY = 0.5 * FAR
@@ -97,8 +92,8 @@ def render(
 
     pixel = depth * (camera.half_fov.tan() * 2 / width)[:, None]
     slant = (hit.normal * view).sum(-1).abs().clamp_min(0.15)
-    colour, gloss = albedo(materials, textures, hit, pixel / slant)
-    linear = shade(scene, lights, hit, point, view, colour, gloss, chunk)
+    surface = surface_at(materials, textures, hit, pixel / slant)
+    linear = shade(scene, lights, textures, hit, point, view, surface, chunk)
     air = sky_colour(lights, textures, view)
     veil = 1 - torch.exp(-lights.haze[:, None] * depth)
     linear = linear * (1 - veil)[..., None] + lights.sky[:, None, 1] * veil[..., None]

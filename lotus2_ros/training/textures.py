@@ -7,7 +7,6 @@ training, and the stereo motorcycle, which is a test image, is in neither part.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lotus2_ros.training.patterns import MAKERS, SIDE
 from lotus2_ros.training.random_draws import Draws
 from lotus2_ros.types import UInt8Array
-
-SIDE = 256
-"""Texels along each side of the finest level."""
 
 TRAINING_PHOTOGRAPHS = (
     'astronaut', 'brick', 'chelsea', 'coins', 'grass', 'moon', 'page', 'rocket', 'text',
@@ -84,7 +81,9 @@ def _mirrored(coordinate: Tensor) -> Tensor:
 
 
 def build_pyramid(photographs: list[UInt8Array], draws: Draws, count: int = 96) -> TexturePyramid:
-    """Pack crops of photographs (six in ten) and procedural noise into a pyramid.
+    """Pack crops of photographs (six in ten) and drawn patterns into a pyramid.
+
+    One crop in two is changed: blended with another one, recoloured, posterised.
 
     Args:
         photographs: (H, W, 3) images.
@@ -93,8 +92,11 @@ def build_pyramid(photographs: list[UInt8Array], draws: Draws, count: int = 96) 
     """
     from_photographs = (6 * count) // 10 if photographs else 0
     tiles = [_crop(photographs[i % len(photographs)], draws) for i in range(from_photographs)]
-    makers: tuple[Callable[[Draws], Tensor], ...] = (_cloud, _tiles, _stripes, _speckle)
-    tiles += [makers[i % len(makers)](draws) for i in range(count - from_photographs)]
+    tiles = [
+        _changed(tile, tiles[(7 * i + 3) % len(tiles)], draws) if i % 2 else tile
+        for i, tile in enumerate(tiles)
+    ]
+    tiles += [MAKERS[i % len(MAKERS)](draws) for i in range(count - from_photographs)]
     level = torch.stack(tiles).clamp(0, 1)  # (K, 3, SIDE, SIDE)
     levels = []
     while level.shape[-1] >= 4:
@@ -116,48 +118,19 @@ def _crop(photograph: UInt8Array, draws: Draws) -> Tensor:
     return torch.rot90(crop[0], int(draws.index(4, 1).item()), (1, 2))
 
 
-def _octaves(draws: Draws, channels: int, coarsest: int, finest: int, gain: float) -> Tensor:
-    """Sum of smooth noises of doubling frequency, standardised, (channels, SIDE, SIDE)."""
-    total = torch.zeros(channels, SIDE, SIDE, device=draws.device)
-    cells, weight = coarsest, 1.0
-    while cells <= finest:
-        grid = draws.normal(1, channels, cells, cells)
-        total += weight * F.interpolate(
-            grid, (SIDE, SIDE), mode='bicubic', align_corners=False
-        ).squeeze(0)
-        cells, weight = cells * 2, weight * gain
-    return (total - total.mean()) / total.std().clamp_min(1e-4)
-
-
-def _cloud(draws: Draws) -> Tensor:
-    gray = _octaves(draws, 1, 4, 128, draws.uniform(0.5, 0.95, 1).item())
-    tint = _octaves(draws, 3, 4, 32, 0.6)
-    return 0.5 + 0.16 * gray + 0.05 * tint
-
-
-def _tiles(draws: Draws) -> Tensor:
-    """Tiles, bricks or planks with grout."""
-    rows, columns = (2 ** int(draws.index(3, 1).item() + 1) for _ in range(2))
-    colours = draws.uniform(-0.12, 0.12, 1, 1, rows, columns)
-    field = F.interpolate(colours, (SIDE, SIDE), mode='nearest')[0].expand(3, -1, -1)
-    line = torch.arange(SIDE, device=draws.device)
-    grout = (line % (SIDE // rows) < 3)[:, None] | (line % (SIDE // columns) < 3)[None]
-    dark = draws.uniform(-0.3, 0.2, 1).item()
-    pattern: Tensor = 0.55 + field + 0.04 * _octaves(draws, 3, 16, 128, 0.9) + dark * grout
-    return pattern
-
-
-def _stripes(draws: Draws) -> Tensor:
-    """Grain such as wood's: noise stretched one way."""
-    grain = F.interpolate(draws.normal(1, 1, 128, 6), (SIDE, SIDE), mode='bicubic')[0]
-    turned = grain.transpose(1, 2) if draws.chance(0.5, 1).item() else grain
-    return 0.5 + 0.1 * turned + 0.08 * _octaves(draws, 3, 4, 64, 0.6)
-
-
-def _speckle(draws: Draws) -> Tensor:
-    gray = _octaves(draws, 1, 32, 256, 1.0)
-    blots = (_octaves(draws, 1, 8, 16, 0.8) > 0.9).float()
-    return 0.5 + 0.12 * gray.expand(3, -1, -1) - draws.uniform(-0.3, 0.3, 1).item() * blots
+def _changed(tile: Tensor, other: Tensor, draws: Draws) -> Tensor:
+    """A crop blended with or multiplied by another one, then recoloured or posterised."""
+    share = draws.uniform(0.2, 0.6, 1)
+    blended = torch.lerp(tile, other, share)
+    darkened = tile * (0.4 + 0.9 * other.mean(0, keepdim=True))
+    tile = torch.where(draws.chance(0.5, 1), blended, darkened)
+    gray = tile.mean(0, keepdim=True)
+    low, high = draws.uniform(0.02, 0.45, 3, 1, 1), draws.uniform(0.4, 0.95, 3, 1, 1)
+    tile = torch.where(draws.chance(0.4, 1), low + (high - low) * gray, tile)
+    steps = draws.uniform(2.5, 7, 1)
+    tile = torch.where(draws.chance(0.2, 1), (tile * steps).round() / steps, tile)
+    contrast, brightness = draws.uniform(0.5, 1.6, 1), draws.uniform(-0.12, 0.12, 1)
+    return 0.5 + contrast * (tile - 0.5) + brightness
 
 
 def load_photographs(names: tuple[str, ...], folder: Path | None = None) -> list[UInt8Array]:

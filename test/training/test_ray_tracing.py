@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
+from lotus2_ros.training.placement import rotation_about
 from lotus2_ros.training.random_draws import Draws
 from lotus2_ros.training.ray_tracing import BOX, CYLINDER, ELLIPSOID, Solids, trace
-from lotus2_ros.training.scene_sampling import rotation_about, sample_scene
+from lotus2_ros.training.scene_sampling import sample_scene
 from lotus2_ros.training.scenes import SceneSource, camera_rays
 from lotus2_ros.training.targets import disparity_map, flipped
 from lotus2_ros.training.textures import build_pyramid
@@ -19,7 +20,11 @@ ORIGIN = torch.zeros(1, 3)
 def one(kind: int, centre: list[float], half: list[float], turn: float = 0.0) -> Solids:
     rotation = rotation_about(2, torch.tensor([[turn]]))
     return Solids(
-        torch.tensor([[kind]]), torch.tensor([[centre]]), torch.tensor([[half]]), rotation
+        torch.tensor([[kind]]),
+        torch.tensor([[centre]]),
+        torch.tensor([[half]]),
+        rotation,
+        torch.zeros(1, 0, 4),
     )
 
 
