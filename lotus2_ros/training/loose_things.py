@@ -37,7 +37,8 @@ def sample_loose(draws: Draws, layout: Layout) -> Things:
     place = ahead(layout, 1.0, reach, draws.uniform(0, 1, batch, count, 2))
     place = cleared(within(layout, place, 0.1), radius, clearance)
 
-    lifted = draws.chance(0.15, batch, count)
+    # Little floats indoors (on strings and shelves not drawn), nothing outdoors.
+    lifted = draws.chance(0.15, batch, count) & ~layout.outdoor[:, None]
     lift = torch.where(lifted, draws.uniform(0.2, 1.6, batch, count), 0.0)
     yaw = draws.uniform(0, 2 * math.pi, batch, count) * draws.chance(0.65, batch, count)
     lean = draws.uniform(-1, 1, batch, count) * draws.chance(0.15, batch, count)

@@ -173,7 +173,7 @@ def first_entry(
     """Nearest entry over all solids.
 
     Args:
-        solids: N solids a scene.
+        solids: N solids a scene, at least one of them closed.
         origin: (B, 3).
         directions: (B, P, 3).
         chunk: rays handled at a time; 0 is all at once. Small chunks stay in a CPU's cache.
@@ -212,7 +212,7 @@ def trace(
     """First hit of each ray with the solids or, from inside, with the room's walls.
 
     Args:
-        solids: N solids a scene.
+        solids: N solids a scene, at least one of them closed.
         room_low: (B, 3) lower corner of the room, world frame; the origin lies inside the room.
         room_high: (B, 3) upper corner.
         origin: (B, 3).

@@ -7,7 +7,17 @@ import torch
 
 from lotus2_ros.training.placement import rotation_about
 from lotus2_ros.training.random_draws import Draws
-from lotus2_ros.training.ray_tracing import BOX, CYLINDER, ELLIPSOID, Solids, trace
+from lotus2_ros.training.ray_tracing import (
+    BARS,
+    BOX,
+    CYLINDER,
+    ELLIPSOID,
+    GRID,
+    PANEL,
+    RING,
+    Solids,
+    trace,
+)
 from lotus2_ros.training.scene_sampling import sample_scene
 from lotus2_ros.training.scenes import SceneSource, camera_rays
 from lotus2_ros.training.targets import disparity_map, flipped
@@ -67,6 +77,45 @@ def test_ray_that_misses_hits_the_wall_behind():
     torch.testing.assert_close(hit.distance, torch.tensor([[10.0, 5.0]]))
     assert hit.solid.tolist() == [[-1, -1]]
     torch.testing.assert_close(hit.normal, torch.tensor([[[-1.0, 0, 0], [0, 0, 1]]]))
+
+
+def sheet(style: int, across: float, down: float, share: float) -> Solids:
+    """A far box and a sheet of 2 x 2 m, 4 m ahead, whose x is world y and whose y is world z."""
+    rotation = torch.tensor([[[[0.0, 0, 1], [1, 0, 0], [0, 1, 0]]]])
+    return Solids(
+        torch.tensor([[BOX, PANEL]]),
+        torch.tensor([[[0.0, 0, -90], [4, 0, 0]]]),
+        torch.ones(1, 2, 3),
+        rotation.expand(1, 2, 3, 3),
+        torch.tensor([[[style, across, down, share]]]),
+    )
+
+
+def test_ray_passes_between_the_bars_of_a_railing():
+    # Bars start at -1, -0.5, 0 and 0.5 and are 0.1 wide; rails end the sheet.
+    hit = shoot(sheet(BARS, 4, 0, 0.2), [4, 0.05, 0], [4, 0.3, 0], [4, 0.3, 0.95], [4, 0.05, 1.1])
+    assert hit.solid.tolist() == [[1, -1, 1, -1]]
+    assert hit.distance[0, 0].item() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_ray_passes_between_rim_and_hub_of_a_wheel():
+    hit = shoot(sheet(RING, 4, 0, 0.1), [4, 0, 0], [4, 0.4, 0.3], [4, 0.95, 0.0], [4, 0.9, 0.9])
+    assert hit.solid.tolist() == [[1, -1, 1, -1]]
+
+
+def test_ray_passes_through_the_meshes_of_a_grid():
+    hit = shoot(sheet(GRID, 2, 2, 0.2), [4, 0.5, 0.5], [4, 0.5, 0.1], [4, 0.1, 0.5])
+    assert hit.solid.tolist() == [[-1, 1, 1]]
+
+
+def test_sheet_is_seen_from_both_sides():
+    solids = sheet(BARS, 1, 0, 1.0)
+    front = shoot(solids, [1.0, 0, 0])
+    far_side = torch.tensor([[8.0, 0, 0]])
+    back = trace(solids, LOW, HIGH, far_side, torch.tensor([[[-1.0, 0, 0]]]))
+    torch.testing.assert_close(front.normal[0, 0], torch.tensor([-1.0, 0, 0]))
+    torch.testing.assert_close(back.normal[0, 0], torch.tensor([1.0, 0, 0]))
+    assert back.distance.item() == pytest.approx(4.0)
 
 
 @pytest.fixture(scope='module')
