@@ -8,7 +8,9 @@ from torch import Tensor
 from lotus2_ros.training.scenes import Sample
 from lotus2_ros.types import DEPTH, NORMALS
 
-_LOW, _HIGH = 0.02, 0.98
+QUANTILES = (0.02, 0.98)
+"""Between which a picture's disparity is drawn; what lies outside is drawn as they are."""
+
 _QUANTILE_STRIDE = 3
 
 
@@ -33,7 +35,8 @@ def disparity_bounds(disparity: Tensor) -> tuple[Tensor, Tensor]:
     thinned = disparity[..., ::_QUANTILE_STRIDE, ::_QUANTILE_STRIDE].flatten(1)
     ordered = thinned.sort(1).values
     last = ordered.shape[1] - 1
-    return ordered[:, round(_LOW * last)], ordered[:, round(_HIGH * last)]
+    low, high = (ordered[:, round(share * last)] for share in QUANTILES)
+    return low, high
 
 
 def target_maps(sample: Sample) -> dict[str, Tensor]:
