@@ -70,7 +70,16 @@ def normals_from_depth(
 
     Returns:
         (H, W, 3) float32 unit normals, (0, 0, 1) where there is none; (H, W) where there is one.
+
+    Raises:
+        ValueError: depth, mask and intrinsics differ in size.
     """
+    if not depth.shape == valid.shape == (intrinsics.height, intrinsics.width):
+        msg = (
+            f'depth {depth.shape}, mask {valid.shape} and the intrinsics of a picture of '
+            f'{(intrinsics.height, intrinsics.width)} px differ in size'
+        )
+        raise ValueError(msg)
     inverse = np.zeros(depth.shape, np.float64)
     np.divide(1, depth, out=inverse, where=valid, dtype=np.float64)
     planes = _fitted(inverse, valid, radius)

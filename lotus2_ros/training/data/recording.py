@@ -155,7 +155,7 @@ def _camera(path: Path, source: str) -> tuple[Intrinsics, NDArray[np.float64]]:
     except (OSError, ValueError, TypeError, KeyError, CameraInfoError) as error:
         msg = f'{path} must hold width, height, fx, fy, cx and cy: {error!r}'
         raise DataError(msg) from error
-    if any(content.get('distortion', [])):
+    if np.any(content.get('distortion', 0)):
         raise DataError(f'{path}: the camera has distortion; rectify the images first')
     if source != LIDAR_FOLDER:
         return intrinsics, np.eye(4)
@@ -163,13 +163,15 @@ def _camera(path: Path, source: str) -> tuple[Intrinsics, NDArray[np.float64]]:
         matrix = np.array(content['camera_from_lidar'], np.float64)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f'{path} must hold camera_from_lidar, 4x4: {error!r}') from error
-    rotation = matrix[:3, :3]
-    if (
-        matrix.shape != (4, 4)
-        or not np.allclose(matrix[3], (0, 0, 0, 1))
-        or not np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3)
-        or np.linalg.det(rotation) < 0
-    ):
-        msg = f'{path}: camera_from_lidar is no rigid motion (a rotation, a shift, 0 0 0 1)'
+    if not _is_rigid_motion(matrix):
+        msg = f'{path}: camera_from_lidar is no rigid motion (4x4: rotation, shift, 0 0 0 1)'
         raise DataError(msg)
     return intrinsics, matrix
+
+
+def _is_rigid_motion(matrix: NDArray[np.float64]) -> bool:
+    if matrix.shape != (4, 4) or not np.allclose(matrix[3], (0, 0, 0, 1)):
+        return False
+    rotation = matrix[:3, :3]
+    orthogonal = np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3)
+    return orthogonal and bool(np.linalg.det(rotation) > 0)

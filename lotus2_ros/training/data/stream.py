@@ -158,7 +158,7 @@ class TrainingStream:
             self._bad.setdefault(name, reason)
 
     def _prepared(self, first_step: int, workers: int) -> Generator[Batch]:
-        prepared: DataLoader[tuple[Batch, tuple[Bad, ...]]] = DataLoader(
+        prepared: DataLoader[_Drawn | DataError] = DataLoader(
             _Steps(self),
             batch_size=None,
             sampler=_StepNumbers(first_step),
@@ -170,7 +170,10 @@ class TrainingStream:
             multiprocessing_context='spawn',
         )
         try:
-            for batch, bad in prepared:
+            for drawn in prepared:
+                if isinstance(drawn, DataError):
+                    raise drawn
+                batch, bad = drawn
                 self._note(bad)
                 yield batch
         except RuntimeError as error:
@@ -178,14 +181,21 @@ class TrainingStream:
             raise DataError(msg) from error
 
 
-class _Steps(torch.utils.data.Dataset[tuple[Batch, tuple[Bad, ...]]]):
-    """A stream as DataLoader's workers see it: an item is a step."""
+_Drawn = tuple[Batch, tuple[Bad, ...]]
+
+
+class _Steps(torch.utils.data.Dataset[_Drawn | DataError]):
+    """A stream as DataLoader's workers see it: an item is a step, or what went wrong with it."""
 
     def __init__(self, stream: TrainingStream) -> None:
         self._stream = stream
 
-    def __getitem__(self, step: int) -> tuple[Batch, tuple[Bad, ...]]:
-        return self._stream.drawn(step)
+    def __getitem__(self, step: int) -> _Drawn | DataError:
+        try:
+            return self._stream.drawn(step)
+        except DataError as error:
+            # Raised here, it would reach the user wrapped in the worker's traceback.
+            return error
 
 
 class _StepNumbers(torch.utils.data.Sampler[int]):
