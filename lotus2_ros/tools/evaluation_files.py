@@ -16,8 +16,10 @@ from lotus2_ros.tools.sheet import contact_sheet, sheet_row
 from lotus2_ros.training.evaluation.benchmark import Benchmark
 from lotus2_ros.training.evaluation.plots import plot_spectrum, spectrum_curves
 from lotus2_ros.training.evaluation.running import Remembered, Result
+from lotus2_ros.training.evaluation.sequences import Sequence as FrameSequence
 from lotus2_ros.training.evaluation.spectrum import ring_frequencies
-from lotus2_ros.training.evaluation.tables import recovered, summaries
+from lotus2_ros.training.evaluation.steadiness import Steadiness
+from lotus2_ros.training.evaluation.tables import FLICKER_COLUMNS, recovered, summaries
 
 _TILE = (320, 240)
 
@@ -42,6 +44,34 @@ def write_results(folder: Path, benchmark: Benchmark, result: Result) -> None:
     for task, worst in (('depth', result.worst_depth), ('normals', result.worst_normals)):
         if worst:
             write_picture(folder / f'{stem}_worst_{task}.jpg', _sheet(worst, task))
+
+
+def write_steadiness(folder: Path, sequence: FrameSequence, result: Steadiness) -> None:
+    """Write the flicker of every pair of frames.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: list[list[Any]] = [
+        [pair, setting, *(figures.get(name, '') for name in FLICKER_COLUMNS), '']
+        for setting, pairs in result.rows.items()
+        for pair, figures in pairs.items()
+    ]
+    blank = [''] * len(FLICKER_COLUMNS)
+    rows += [[e.name, '', *blank, f'skipped: {e.reason}'] for e in result.skipped]
+    header = ['frame', 'predictor', *FLICKER_COLUMNS, 'remark']
+    _write_csv(folder / f'{sequence.name}.csv', header, rows)
+
+
+def plain_steadiness(sequence: FrameSequence, result: Steadiness) -> dict[str, Any]:
+    """A sequence's flicker as plain JSON data."""
+    return {
+        'title': sequence.title,
+        'judged': result.judged,
+        'skipped': [asdict(entry) for entry in result.skipped],
+        'figures': result.summary(),
+    }
 
 
 def plain(benchmark: Benchmark, result: Result) -> dict[str, Any]:

@@ -41,25 +41,53 @@ def predict_sample(
     if rules.processing_side is not None:
         image = _reduced(image, rules.processing_side)
     left, right, top, bottom = padding(image.shape[0], image.shape[1], rules.pad_multiple)
-    image = np.pad(image, ((top, bottom), (left, right), (0, 0)))
-    tasks = _tasks(predictor, sample)
-    side = _network_side(predictor, image) if max_side is None else max_side
-    state = predictor.run_core(image, tasks, side)
     padded = left + right + top + bottom > 0
+    image = np.pad(image, ((top, bottom), (left, right), (0, 0)))
     height, width = sample.truth_size
     # What is padded is cut back at the picture's own size, which is then the truth's too.
     size = (image.shape[0], image.shape[1]) if padded else (height, width)
+    results = predict_image(
+        predictor, image, settings, tasks=_tasks(predictor, sample), max_side=max_side, size=size
+    )
+    for steps, prediction in results:
+        yield steps, _cut(prediction, top, left, height, width) if padded else prediction
+
+
+def predict_image(
+    predictor: Lotus2Predictor,
+    image: UInt8Array,
+    settings: Sequence[int],
+    *,
+    tasks: Sequence[str] | None = None,
+    max_side: int | None = None,
+    size: tuple[int, int] | None = None,
+) -> Iterator[tuple[int, Prediction]]:
+    """Predict one picture (H, W, 3) at several numbers of sharpener steps; the core runs once.
+
+    Args:
+        predictor: the model.
+        image: uint8 RGB.
+        settings: numbers of sharpener steps; 0 is the core alone.
+        tasks: which of the loaded ones; None is all.
+        max_side: longest side the network sees; None is the picture's own, see `_network_side`.
+        size: height and width of the results; None is the picture's own.
+
+    Yields:
+        The number of steps, and the prediction.
+
+    Raises:
+        Lotus2Error: the picture does not suit the model.
+    """
+    side = _network_side(predictor, image) if max_side is None else max_side
+    state = predictor.run_core(image, tasks, side)
     for steps in settings:
         if steps == 0:
-            prediction = predictor.finish(state, size)
+            yield steps, predictor.finish(state, size)
         else:
             job = predictor.sharpen(state, steps)
             while not job.done:
                 job.step()
-            prediction = job.finish(size)
-        if padded:
-            prediction = _cut(prediction, top, left, height, width)
-        yield steps, prediction
+            yield steps, job.finish(size)
 
 
 def padding(height: int, width: int, multiple: int | None) -> tuple[int, int, int, int]:

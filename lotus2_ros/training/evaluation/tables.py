@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from lotus2_ros.training.evaluation.benchmark import Benchmark, Skipped
 from lotus2_ros.training.evaluation.normal_metrics import THRESHOLDS
 from lotus2_ros.training.evaluation.paper import PUBLISHED
 from lotus2_ros.training.evaluation.running import CORE, Result
+from lotus2_ros.training.evaluation.sequences import Sequence
 from lotus2_ros.training.evaluation.spectrum import recovered_share
+from lotus2_ros.training.evaluation.steadiness import Steadiness
 
 DEPTH_COLUMNS = {
     'abs_rel': ('AbsRel', '{:.4f}'),
@@ -34,6 +37,13 @@ NORMAL_COLUMNS = {
     'normal_rmse': ('RMSE', '{:.2f}'),
     **{f'normal_under_{limit:g}': (f'% under {limit:g} deg', '{:.1f}') for limit in THRESHOLDS},
 }
+FLICKER_COLUMNS = {
+    'flicker': ('disparity, aligned', '{:.5f}'),
+    'flicker_unaligned': ('disparity, as predicted', '{:.5f}'),
+    'normal_flicker_deg': ('normals [deg]', '{:.3f}'),
+}
+"""Disparity's as a share of its spread in the picture."""
+
 _TABLES = {
     'depth': DEPTH_COLUMNS,
     'detail of depth': DETAIL_COLUMNS,
@@ -89,11 +99,32 @@ def recovered(result: Result) -> dict[str, float]:
     }
 
 
-def counts(result: Result) -> str:
-    """How many samples count, and the names of those that do not, for people."""
+def page(benchmark: Benchmark, result: Result) -> str:
+    """Everything about a benchmark that is printed: tables, counts, names of what is missing."""
+    lines = [f'### {benchmark.title}', '', markdown(summaries(benchmark.name, result)), '']
+    lines += [
+        f'{name}: brings back {share:.1%} of the fine log power that the core misses'
+        for name, share in recovered(result).items()
+    ]
+    return '\n'.join([*lines, *_counts(result)])
+
+
+def steadiness_page(sequence: Sequence, result: Steadiness) -> str:
+    """The same for a sequence's flicker."""
+    lines = [f'### {sequence.title}', '', _table('flicker', FLICKER_COLUMNS, result.summary())]
+    lines += ['', f'{result.judged} pairs of frames compared, {len(result.skipped)} skipped']
+    return '\n'.join([*lines, *_named('skipped', result.skipped)])
+
+
+def _named(what: str, entries: Iterable[Skipped]) -> list[str]:
+    return [f'  {what} {entry.name}: {entry.reason}' for entry in entries]
+
+
+def _counts(result: Result) -> list[str]:
+    """How many samples count, and the names of those that do not."""
     lines = [f'{result.judged} samples judged, {len(result.skipped)} skipped']
-    lines += [f'  skipped {entry.name}: {entry.reason}' for entry in result.skipped]
+    lines += _named('skipped', result.skipped)
     if result.failed:
         lines.append(f'{len(result.failed)} FAILED: the model gave nothing that can be judged')
-        lines += [f'  failed {entry.name}: {entry.reason}' for entry in result.failed]
-    return '\n'.join(lines)
+        lines += _named('failed', result.failed)
+    return lines
