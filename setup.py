@@ -44,7 +44,7 @@ setup(
     # Jazzy runs on 3.12, Kilted too; typing.Self and NumPy 2.3 want 3.11.
     python_requires='>=3.11',
     packages=find_packages(exclude=['test', 'test.*']),
-    package_data={NAME: ['py.typed', 'models/**/*', 'samples/**/*']},
+    package_data={NAME: ['py.typed', 'models/**/*', 'samples/**/*', 'training/presets/*.yaml']},
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),
@@ -54,7 +54,14 @@ setup(
     install_requires=requirements('requirements.txt'),
     extras_require={
         # Photographs, for textures and for evaluation on a real one; running needs none of these.
-        'train': ['matplotlib>=3.7', 'scikit-image>=0.22', 'scikit-learn>=1.3'],
+        # tensorboard is what torch's writer of curves imports.
+        'train': [
+            'matplotlib>=3.7',
+            'peft>=0.14',
+            'scikit-image>=0.22',
+            'scikit-learn>=1.3',
+            'tensorboard>=2.14',
+        ],
         # FLUX's own text encoders, needed once where a model folder has no prompt embeddings.
         'prompt': ['transformers>=5.0'],
     },

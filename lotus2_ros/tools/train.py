@@ -1,21 +1,77 @@
-"""`lotus2 train nano`: train the bundled checkpoint anew."""
+r"""Train: a stage of the paper's recipe on a FLUX base or on nano, or the bundled nano itself.
+
+  lotus2 train core --preset flux-dev --config data.yaml --out runs/core
+  lotus2 train sharpener --preset flux-dev --config data.yaml --out runs/sharpener \
+      --set core=runs/core/model
+  lotus2 train measure --preset flux-dev --stage core --batch 1,2,4 --size 576x768
+
+Several GPUs: accelerate launch --num_processes 8 -m lotus2_ros.tools.cli train core ...
+The same command in the same folder goes on from the last checkpoint.
+"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
+import tempfile
 from pathlib import Path
 
 import torch
 
+from lotus2_ros.errors import SettingsError
 from lotus2_ros.training.nano import STAGES, NanoTraining
 from lotus2_ros.training.settings import TrainingSettings
+
+RECIPE_STAGES = ('core', 'sharpener')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommand's arguments."""
+    kinds = parser.add_subparsers(dest='recipe', required=True, metavar='WHAT')
+    for stage, about in (
+        ('core', 'stage one: the core predictor and the local continuity module'),
+        ('sharpener', 'stage two: the detail sharpener of a trained core'),
+    ):
+        part = kinds.add_parser(stage, help=about, description=about)
+        _add_settings(part)
+        part.add_argument('--out', type=Path, required=True, help='folder of the run')
+        part.add_argument('--quiet', action='store_true', help='no progress bar')
+    part = kinds.add_parser('measure', help='memory and time of training steps on random pictures')
+    _add_measuring(part)
+    _add_nano(kinds.add_parser('nano', help='the bundled checkpoint anew, base and all'))
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--config', type=Path, default=None, help='YAML file of settings')
+    parser.add_argument(
+        '--preset', default=None, help='settings to start from: flux-dev, flux-schnell or nano'
+    )
+    parser.add_argument(
+        '--set',
+        action='append',
+        default=[],
+        metavar='KEY=VALUE',
+        dest='changes',
+        help='change one setting, for example optimiser.lr=1e-4; may be given again',
+    )
+
+
+def _add_measuring(parser: argparse.ArgumentParser) -> None:
+    _add_settings(parser)
+    parser.add_argument('--stage', choices=RECIPE_STAGES, default='core')
+    parser.add_argument('--batch', default='1,2,4', help='samples at once, to try')
+    parser.add_argument('--accumulate', default='1', help='micro-batches a step, to try with each')
+    parser.add_argument('--size', default='576x768', help='height x width of the pictures')
+    parser.add_argument('--steps', type=int, default=3, help='timed steps, after one that is not')
+    parser.add_argument(
+        '--uncached', action='store_true', help='sharpener: run the core for each sample, too'
+    )
+    parser.add_argument('--out', type=Path, default=None, help='JSON file for the figures')
+
+
+def _add_nano(parser: argparse.ArgumentParser) -> None:
     defaults = TrainingSettings()
-    parser.add_argument('recipe', choices=['nano'], help='what to train')
     parser.add_argument('--out', type=Path, required=True, help='folder for state, log and model')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     parser.add_argument('--seed', type=int, default=defaults.seed)
@@ -28,11 +84,88 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f'--{stage}-steps', type=int, default=getattr(defaults, stage).steps)
     parser.add_argument('--precision', choices=['bfloat16', 'float32'], default=defaults.precision)
     parser.add_argument('--no-compile', action='store_true', help='neither compile nor record')
+    parser.add_argument('--start', type=Path, default=None, help='model folder to begin from')
     parser.add_argument('--photographs', type=Path, default=None, help='folder with photographs')
 
 
+def run(args: argparse.Namespace) -> int:
+    """Train, or go on with an interrupted training in the same folder; 0 when done or paused."""
+    if args.recipe in RECIPE_STAGES:
+        return _run_stage(args)
+    if args.recipe == 'measure':
+        return _run_measuring(args)
+    return _run_nano(args)
+
+
+def _run_stage(args: argparse.Namespace) -> int:
+    from lotus2_ros.training.recipe.settings_files import load_settings
+    from lotus2_ros.training.recipe.trainer import Trainer
+
+    settings = load_settings(args.config, preset=args.preset, changes=args.changes)
+    trainer = Trainer(args.recipe, settings, args.out, shown=not args.quiet)
+    if trainer.step and trainer.is_main:
+        print(f'going on from step {trainer.step}')
+    finished = trainer.run()
+    if trainer.is_main:
+        if finished:
+            print(f'finished; model in {trainer.model_folder}')
+        else:
+            print(f'stopped after step {trainer.step}; the same command goes on from there')
+    return 0 if finished else 130
+
+
+def _run_measuring(args: argparse.Namespace) -> int:
+    from lotus2_ros.runtime.device import choose_device, choose_precision
+    from lotus2_ros.training.recipe import measure
+    from lotus2_ros.training.recipe.settings_files import load_settings
+
+    settings = load_settings(args.config, preset=args.preset, changes=args.changes)
+    batches, accumulations = _numbers(args.batch, '--batch'), _numbers(args.accumulate, '--acc')
+    size = _size(args.size)
+    single = dataclasses.replace(settings.batch, total=1, per_device=1)
+    settings = dataclasses.replace(settings, batch=single)
+    device = choose_device(settings.device, None)
+    dtype = choose_precision(settings.precision, device)
+    base = measure.base_to_measure(settings, device, dtype)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        stage = measure.stage_to_measure(
+            args.stage, base, settings, Path(folder), cached=not args.uncached
+        )
+        print(measure.markdown())
+        for row in measure.measure(stage, settings, size, batches, accumulations, args.steps):
+            print(measure.markdown(row), flush=True)
+            rows.append(row)
+    if args.out is not None:
+        about = measure.report(stage, settings, size, rows)
+        about['coarse_latents_cached'] = args.stage == 'sharpener' and not args.uncached
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(about, indent=2) + '\n', encoding='utf-8')
+    return 0
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(',')]
+    except ValueError as err:
+        raise SettingsError(f'{option} is {text!r}; write numbers, for example 1,2,4') from err
+    if min(numbers) < 1:
+        raise SettingsError(f'{option} is {text!r}; every number must be positive')
+    return numbers
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition('x')
+    if not (height.isdigit() and width.isdigit()):
+        raise SettingsError(f'--size is {text!r}; write height x width, for example 576x768')
+    size = int(height), int(width)
+    if not all(side and side % 16 == 0 for side in size):
+        raise SettingsError(f'--size is {text!r}; both sides must be multiples of 16')
+    return size
+
+
 def settings_from(args: argparse.Namespace) -> TrainingSettings:
-    """The recipe with what the command line changes."""
+    """The recipe of nano with what the command line changes."""
     settings = TrainingSettings(
         seed=args.seed,
         batch=args.batch,
@@ -51,10 +184,13 @@ def settings_from(args: argparse.Namespace) -> TrainingSettings:
     return dataclasses.replace(settings, **stages)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Train, or go on with an interrupted training in the same folder; 0 when finished."""
+def _run_nano(args: argparse.Namespace) -> int:
     training = NanoTraining(
-        settings_from(args), args.out, args.device, photographs=args.photographs
+        settings_from(args),
+        args.out,
+        args.device,
+        start=args.start,
+        photographs=args.photographs,
     )
     finished = training.run(args.budget, last_stage=args.last_stage)
     training.export(args.out / 'model')
