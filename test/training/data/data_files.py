@@ -14,7 +14,9 @@ import numpy as np
 HYPERSIM_SIZE = (96, 128)
 STANDARD_CAMERA = np.diag([0.5773502886169104, 0.4330127164626828, -1.0])
 # ai_031_003 of metadata_camera_parameters.csv: shifted and tilted both ways.
-TILTED_CAMERA = np.array([[0.5777, 0, -0.0116], [0, 0.4328, -0.0346], [0.0058, -0.0196, -1.0005]])
+SHIFTED_CAMERA = np.array([[0.5777, 0, -0.0116], [0, 0.4328, -0.0346], [0.0058, -0.0196, -1.0005]])
+# ai_024_004, the most tilted of all.
+TILTED_CAMERA = np.array([[0.7315, 0, 0], [0, 0.4396, 0], [0, -0.3282, -1.267]])
 SCENE = 'ai_001_001'
 
 SPLIT_HEADER = (
@@ -101,7 +103,7 @@ def write_hypersim_frame(root: Path, frame: int, distance: np.ndarray, normals: 
     write_image(
         hypersim_path(root, frame, 'final_preview', 'tonemap.jpg'), picture(*HYPERSIM_SIZE, frame)
     )
-    geometry = {'depth_meters': distance.astype(np.float32), 'normal_cam': normals}
+    geometry = {'depth_meters': distance.astype(np.float16), 'normal_cam': normals}
     for content, values in geometry.items():
         write_hdf5(hypersim_path(root, frame, 'geometry_hdf5', f'{content}.hdf5'), values)
 

@@ -166,7 +166,7 @@ def test_nothing_but_bad_samples_is_an_error(tmp_path):
 
 def test_an_error_in_a_worker_arrives_as_itself(tmp_path):
     dataset = Recording(write_recording(tmp_path / 'all', 3, bad=(0, 1, 2)))
-    with pytest.raises(DataError, match='^none of the 3 samples'):
+    with pytest.raises(DataError, match=r'^none of the 3 samples'):
         next(stream([dataset]).loader(0, 1))
 
 
