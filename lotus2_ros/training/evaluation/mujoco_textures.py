@@ -93,7 +93,8 @@ def _fabric(rng: np.random.Generator) -> AnyArray:
     y, x = np.mgrid[0:SIDE, 0:SIDE]
     period = int(rng.integers(4, 10))
     weave = 0.08 * np.sin(2 * np.pi * x / period) * np.sin(2 * np.pi * y / period)
-    picture = _colour(rng, (0.2, 0.7), 0.2) * (1 + weave[..., None] + 0.05 * _noise(rng, 6, 6))
+    threads = 1 + weave[..., None] + 0.05 * _noise(rng, 6, 6)
+    picture: AnyArray = _colour(rng, (0.2, 0.7), 0.2) * threads
     if rng.uniform() < 0.5:
         width = int(rng.integers(24, 80))
         band = ((x // width) % 2 == 0)[..., None]
