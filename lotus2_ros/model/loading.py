@@ -14,9 +14,12 @@ from lotus2_ros.model import prompt, sources
 from lotus2_ros.model.base import BaseTransformer, load_vae
 from lotus2_ros.model.files import check_keys, read_json, read_plain_tensors
 from lotus2_ros.model.flow import FlowSchedule
+from lotus2_ros.model.inference.modulation import Modulation
+from lotus2_ros.model.inference.transformer import InferenceTransformer
+from lotus2_ros.model.inference.vae import prepare_for_cpu
 from lotus2_ros.model.lcm import LocalContinuityModule
 from lotus2_ros.model.lora import read_lora
-from lotus2_ros.model.network import Conditioning, TaskNetwork
+from lotus2_ros.model.network import CORE_TIMESTEP, Conditioning, TaskNetwork
 from lotus2_ros.model.tasks import TASKS, Task
 from lotus2_ros.settings import DEFAULT_MAX_SIDE
 
@@ -143,15 +146,20 @@ def load(
             f' transformer takes {base.latent_channels}'
         )
         raise ModelFileError(msg)
+    if device.type == 'cpu':
+        prepare_for_cpu(vae, folders.base / 'vae')
     scheduler_file = folders.base / 'scheduler' / 'scheduler_config.json'
     schedule = FlowSchedule(read_json(scheduler_file), scheduler_file)
     tell('prompt', 0.0)
     conditioning = load_conditioning(folders, base.config, device).to(device, dtype)
+    stages = _Stages(base, conditioning, tell)
     networks = {
-        name: _load_task(task, folders.model, base, conditioning, sharpener=sharpener, tell=tell)
+        name: _load_task(task, folders.model, stages, sharpener=sharpener)
         for name, task in TASKS.items()
         if name in tasks
     }
+    if not sharpener:
+        stages.fold([CORE_TIMESTEP])
     return Lotus2Model(vae, networks, schedule, base.parameters)
 
 
@@ -170,32 +178,42 @@ def load_conditioning(folders: ModelFolders, config: Any, device: torch.device) 
     return prompt.read_conditioning(path, config.joint_attention_dim, config.pooled_projection_dim)
 
 
-def _load_task(
-    task: Task,
-    folder: Path,
-    base: BaseTransformer,
-    conditioning: Conditioning,
-    *,
-    sharpener: bool,
-    tell: Progress,
-) -> TaskNetwork:
-    device, dtype = conditioning.prompt.device, conditioning.prompt.dtype
-    core = base.merged(
-        read_lora(folder / task.core_file, base.targets),
-        device,
-        dtype,
-        lambda fraction: tell(f'{task.name} core', fraction),
-    )
-    lcm = load_lcm(folder / task.lcm_file, base.latent_channels)
+class _Stages:
+    """Makes the transformer of each stage and task from one base."""
+
+    def __init__(self, base: BaseTransformer, conditioning: Conditioning, tell: Progress) -> None:
+        self.base = base
+        self.conditioning = conditioning
+        self._tell = tell
+        self._modulation: Modulation | None = None
+
+    def transformer(self, adapter_file: Path, stage: str) -> InferenceTransformer:
+        """A transformer with an adapter folded in; a stage is told about by its name."""
+        conditioning = self.conditioning
+        merged = self.base.merged(
+            read_lora(adapter_file, self.base.targets),
+            conditioning.prompt.device,
+            conditioning.prompt.dtype,
+            lambda fraction: self._tell(stage, fraction),
+        )
+        if self._modulation is None:
+            self._modulation = Modulation(merged, conditioning)
+        return InferenceTransformer(merged, conditioning, self._modulation)
+
+    def fold(self, timesteps: Sequence[float]) -> None:
+        """Let go of the modulation's weights, since only these timesteps will be asked for."""
+        if self._modulation is not None:
+            self._modulation.fold(timesteps)
+
+
+def _load_task(task: Task, folder: Path, stages: _Stages, *, sharpener: bool) -> TaskNetwork:
+    conditioning = stages.conditioning
+    core = stages.transformer(folder / task.core_file, f'{task.name} core')
+    lcm = load_lcm(folder / task.lcm_file, stages.base.latent_channels)
     sharp = None
     if sharpener:
-        sharp = base.merged(
-            read_lora(folder / task.sharpener_file, base.targets),
-            device,
-            dtype,
-            lambda fraction: tell(f'{task.name} sharpener', fraction),
-        )
-    lcm = lcm.to(device, dtype)
+        sharp = stages.transformer(folder / task.sharpener_file, f'{task.name} sharpener')
+    lcm = lcm.to(conditioning.prompt.device, conditioning.prompt.dtype)
     return TaskNetwork(core, lcm, conditioning, sharp)
 
 

@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from lotus2_ros.model.conditioning import GUIDANCE, Conditioning
 from lotus2_ros.model.flow import MODEL_TIMESTEPS, FlowStep
+from lotus2_ros.model.inference.transformer import InferenceTransformer
 from lotus2_ros.model.latents import image_ids, pack, text_ids, unpack
 from lotus2_ros.model.lcm import LocalContinuityModule
 
-GUIDANCE = 3.5
 CORE_TIMESTEP = 1.0
 """The core predictor is called once, at timestep 1 of 1000."""
 
-
-@dataclass(frozen=True, slots=True)
-class Conditioning:
-    """What stands in for a prompt: the empty prompt's embeddings.
-
-    Attributes:
-        prompt: (1, L, D) T5 embeddings.
-        pooled: (1, P) CLIP embedding.
-    """
-
-    prompt: Tensor
-    pooled: Tensor
-
-    def to(self, device: torch.device, dtype: torch.dtype) -> Conditioning:
-        """Copy to a device and precision."""
-        return Conditioning(self.prompt.to(device, dtype), self.pooled.to(device, dtype))
+__all__ = ['CORE_TIMESTEP', 'GUIDANCE', 'Conditioning', 'TaskNetwork', 'call_transformer']
 
 
 def call_transformer(
@@ -72,7 +58,8 @@ class TaskNetwork:
     """All that one task needs between the encoded image and the decoded picture.
 
     Attributes:
-        core_transformer: FluxTransformer2DModel with the core predictor's adapter folded in.
+        core_transformer: with the core predictor's adapter folded in; an InferenceTransformer, or
+            diffusers' FluxTransformer2DModel while it is being trained.
         lcm: local continuity module.
         conditioning: prompt embeddings.
         sharpener_transformer: likewise with the sharpener's; None when it is not loaded.
@@ -88,7 +75,7 @@ class TaskNetwork:
 
         The transformer's output is the clean latent itself: no residual and no Euler step.
         """
-        coarse = call_transformer(self.core_transformer, latent, CORE_TIMESTEP, self.conditioning)
+        coarse = self._run(self.core_transformer, latent, CORE_TIMESTEP)
         refined: Tensor = self.lcm(coarse)
         return refined
 
@@ -100,8 +87,11 @@ class TaskNetwork:
         """
         if self.sharpener_transformer is None:
             raise RuntimeError('the detail sharpener is not loaded')
-        velocity = call_transformer(
-            self.sharpener_transformer, latent, step.timestep, self.conditioning
-        )
+        velocity = self._run(self.sharpener_transformer, latent, step.timestep)
         # The sum is taken in float32: late steps are smaller than bfloat16 can add.
         return (latent.float() + step.delta * velocity).to(latent.dtype)
+
+    def _run(self, transformer: Any, latent: Tensor, timestep: float) -> Tensor:
+        if isinstance(transformer, InferenceTransformer):
+            return cast('Tensor', transformer(latent, timestep))
+        return call_transformer(transformer, latent, timestep, self.conditioning)

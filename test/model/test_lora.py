@@ -45,10 +45,7 @@ def test_update_below_bfloat16_survives_until_the_last_rounding(tmp_path):
     predictor = Lotus2Predictor.from_pretrained(
         tmp_path, tasks=['depth'], device='cpu', sharpener=False
     )
-    weight = (
-        predictor._stages.model.tasks['depth']
-        .core_transformer.transformer_blocks[0]
-        .attn.to_q.weight
-    )
+    network = predictor._stages.model.tasks['depth'].core_transformer
+    weight = network.doubles[0].image.heads.qkv.weight
     assert weight.dtype == torch.float32
     assert not torch.equal(weight, weight.bfloat16().float())

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from diffusers import FluxTransformer2DModel
 from tiny import make_tiny_model
 
 from lotus2_ros.errors import DeviceError, ImageError, ModelFileError, SettingsError
@@ -222,16 +223,15 @@ def test_sharpen_steps_out_of_range(predictor, steps):
         predictor.predict(image(), sharpen_steps=steps)
 
 
-def test_info_is_plain_json(predictor):
+def test_info_is_plain_json(folder, predictor):
     info = json.loads(json.dumps(predictor.info()))
     assert info['model'] == 'tiny'
     assert info['device'] == 'cpu'
     assert info['precision'] == 'float32'
     assert info['tasks'] == ['depth', 'normals']
     assert info['max_side'] == 64
-    assert info['parameters'] == sum(
-        p.numel() for p in predictor._stages.model.tasks['depth'].core_transformer.parameters()
-    )
+    whole = FluxTransformer2DModel.from_pretrained(folder, subfolder='transformer')
+    assert info['parameters'] == whole.num_parameters()
 
 
 def test_bfloat16_is_near_float32(folder, predictor):
@@ -294,7 +294,7 @@ def test_progress_is_told_in_order(folder):
 def test_untouched_weights_are_shared_between_stages(predictor):
     networks = predictor._stages.model.tasks
     places = {
-        transformer.single_transformer_blocks[0].proj_mlp.weight.data_ptr()
+        transformer.singles[0].up.weight.data_ptr()
         for network in networks.values()
         for transformer in (network.core_transformer, network.sharpener_transformer)
     }
