@@ -112,7 +112,8 @@ class Optimiser:
         self._sizes = [value.numel() for value in values]
         self._gradients = torch.zeros(sum(self._sizes), device=device)
         for value, part in zip(values, self._gradients.split(self._sizes), strict=True):
-            value.grad = part.view_as(value)
+            # In the weights' own memory order: fused AdamW insists.
+            value.grad = part.as_strided(value.shape, value.stride())
         # Tensors, so that a recorded step follows the schedule.
         self._rate = torch.tensor(settings.rate, device=device)
         self._kept = torch.tensor(0.0, device=device)

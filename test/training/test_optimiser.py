@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -13,6 +13,7 @@ from lotus2_ros.training.optimiser import Clock, Optimiser
 from lotus2_ros.training.settings import Optimisation
 
 
+@settings(deadline=None)  # the first call starts the linear algebra library
 @given(rows=st.integers(2, 24), columns=st.integers(2, 24), seed=st.integers(0, 1000))
 def test_orthogonalised_has_singular_values_near_one(rows, columns, seed):
     generator = torch.Generator().manual_seed(seed)
@@ -123,3 +124,18 @@ def test_the_clock_ends_by_steps_by_time_and_by_the_limit():
     now[0] += 4
     clock.tick()
     assert not clock.running
+
+
+@pytest.mark.parametrize('order', [torch.contiguous_format, torch.channels_last])
+def test_gradients_lie_in_memory_as_their_weights_do(order):
+    model = nn.Conv2d(3, 5, 3).to(memory_format=order)
+    plain = nn.Conv2d(3, 5, 3)
+    plain.load_state_dict(model.state_dict())
+    optimiser = Optimiser(dict(model.named_parameters()), Clock(Optimisation(seconds=9, rate=0.1)))
+    pictures = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    optimiser.clear()
+    model(pictures).square().mean().backward()
+    plain(pictures).square().mean().backward()
+    for own, other in zip(model.parameters(), plain.parameters(), strict=True):
+        assert own.grad.stride() == own.stride()
+        torch.testing.assert_close(own.grad, other.grad)
