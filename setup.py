@@ -54,14 +54,17 @@ setup(
     install_requires=requirements('requirements.txt'),
     extras_require={
         # Photographs, for textures and for evaluation on a real one; running needs none of these.
-        # tensorboard is what torch's writer of curves imports.
+        # h5py reads Hypersim; tensorboard is what torch's writer of curves imports.
         'train': [
+            'h5py>=3.8',
             'matplotlib>=3.7',
             'peft>=0.14',
             'scikit-image>=0.22',
             'scikit-learn>=1.3',
             'tensorboard>=2.14',
         ],
+        # A second renderer's scenes to evaluate on.
+        'evaluate': ['matplotlib>=3.7', 'mujoco>=3.2', 'scikit-image>=0.22', 'scikit-learn>=1.3'],
         # FLUX's own text encoders, needed once where a model folder has no prompt embeddings.
         'prompt': ['transformers>=5.0'],
     },

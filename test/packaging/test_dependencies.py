@@ -27,7 +27,10 @@ DISTRIBUTION = {
 }
 """Names on the package index of modules that are called otherwise."""
 
-OPTIONAL = {'skimage', 'sklearn', 'scipy', 'transformers', 'sentencepiece', 'peft', 'matplotlib'}
+OPTIONAL = {
+    *('skimage', 'sklearn', 'scipy', 'transformers', 'sentencepiece', 'peft', 'matplotlib'),
+    *('h5py', 'mujoco'),
+}
 """Brought by an extra; imported where they are used and missed with a message."""
 
 
