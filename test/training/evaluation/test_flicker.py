@@ -60,8 +60,8 @@ def test_flicker_does_not_depend_on_the_models_scale():
 
 
 def test_normals_flicker_by_the_angle_between_them():
-    first = np.zeros((24, 32, 3)) + [0, 0, -1.0]
-    second = np.zeros((24, 32, 3)) + [0, np.sin(0.1), -np.cos(0.1)]
+    first = np.broadcast_to([0, 0, -1.0], (24, 32, 3))
+    second = np.broadcast_to([0, np.sin(0.1), -np.cos(0.1)], (24, 32, 3))
     assert normal_flicker(first, second, EVERYWHERE) == pytest.approx(np.degrees(0.1))
 
 
