@@ -6,9 +6,11 @@ its time at full size. torch's group norm loses digits in that layout, so that t
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers.models.resnet import ResnetBlock2D
@@ -52,6 +54,10 @@ class _ForeignPartError(Exception):
     """A part that is not like FLUX's; the message names it."""
 
 
+_VECTOR = 16
+"""Values that a vector unit takes at once: narrower rows are laid side by side."""
+
+
 class NormSilu(nn.Module):
     """Group norm and SiLU of (B, C, H, W), channels last; the input is overwritten if allowed."""
 
@@ -59,44 +65,42 @@ class NormSilu(nn.Module):
         """Take over a `GroupNorm`."""
         super().__init__()
         self.overwrite = overwrite
+        self.groups = int(norm.num_groups)
         self.eps = float(norm.eps)
-        self.weight = _by_group(norm.weight, norm.num_groups)
-        self.bias = _by_group(norm.bias, norm.num_groups)
+        self.weight = norm.weight
+        self.bias = norm.bias
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise each group of channels over the whole image, then activate."""
         batch, channels, height, width = x.shape
-        lines = x.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
-        factors = [self._factors(image, width) for image in lines]
-        scale, shift = (torch.stack(part) for part in zip(*factors, strict=True))
-        out = lines if self.overwrite else torch.empty_like(lines)
-        torch.addcmul(shift, lines, scale, out=out)
+        beside = math.gcd(width, max(1, _VECTOR // channels))
+        rows = x.permute(0, 2, 3, 1).reshape(batch, -1, beside * channels)
+        out = rows if self.overwrite else torch.empty_like(rows)
+        for image, goal in zip(rows, out, strict=True):
+            scale, shift = self._factors(image.view(height, width * channels))
+            torch.addcmul(shift.repeat(beside), image, scale.repeat(beside), out=goal)
         F.silu(out, inplace=True)
         return out.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
-    def _factors(self, lines: Tensor, width: int) -> tuple[Tensor, Tensor]:
-        """What an image's lines (H, W * C) are scaled and shifted by, (1, W * C) each.
+    def _factors(self, lines: Tensor) -> tuple[Tensor, Tensor]:
+        """What an image's lines (H, W * C) are scaled and shifted by, (C,) each.
 
-        Mean and variance are taken of every place in a line on its own and then put together: long
-        sums in float32 lose digits, and eight channels leave a vector unit half idle.
+        Mean and variance are taken of every place in a line on its own and put together in double
+        precision: long sums in float32 lose digits. NumPy, since the arrays are small and a call
+        of torch costs more than what it computes.
         """
-        places = _wide(lines).t()[None, :, :, None]  # (1, W * C, H, 1), channels last
-        mean, variance = torch.batch_norm_update_stats(places, None, None, 0.0)
-        by_group = width, *self.weight.shape  # (W, G, C / G)
-        between, group_mean = torch.var_mean(mean.view(by_group), (0, 2), correction=0)
-        within = variance.view(by_group).mean((0, 2))
-        inverse = (within + between).add_(self.eps).rsqrt_()[:, None]
-        scale = inverse * self.weight
-        shift = torch.addcmul(self.bias, group_mean[:, None], scale, value=-1)
-        repeats = width, 1
-        return (
-            scale.view(1, -1).repeat(repeats).view(1, -1).to(lines.dtype),
-            shift.view(1, -1).repeat(repeats).view(1, -1).to(lines.dtype),
+        places = _wide(lines)[None, :, None].permute(0, 3, 1, 2)  # (1, W * C, H, 1), channels last
+        by_group = -1, self.groups, self.weight.numel() // self.groups  # (W, G, C / G)
+        mean, variance = (
+            part.double().numpy().reshape(by_group)
+            for part in torch.batch_norm_update_stats(places, None, None, 0.0)
         )
-
-
-def _by_group(values: Tensor, groups: int) -> nn.Parameter:
-    return nn.Parameter(_wide(values.detach()).unflatten(0, (groups, -1)), requires_grad=False)
+        centre = mean.mean((0, 2))[:, None]  # (G, 1)
+        spread = (variance + (mean - centre) ** 2).mean((0, 2))[:, None]
+        scale = (_wide(self.weight).numpy().reshape(by_group[1:])) / np.sqrt(spread + self.eps)
+        shift = _wide(self.bias).numpy().reshape(by_group[1:]) - centre * scale
+        factors = torch.from_numpy(np.stack((scale, shift)).reshape(2, -1)).to(lines.dtype)
+        return factors[0], factors[1]
 
 
 def _wide(values: Tensor) -> Tensor:
