@@ -7,9 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotus2_ros.training.data.sample import BadSample, Record
-from lotus2_ros.types import AnyArray, Float32Array, UInt8Array
-
-_SHORTEST = 1e-6
+from lotus2_ros.types import AnyArray, UInt8Array
 
 
 def checked(record: Record) -> Record:
@@ -39,8 +37,8 @@ def fitted(record: Record, height: int, width: int) -> Record:
     """Scaled, aspect kept, until it covers the size, then cut around the centre.
 
     The image is averaged when it shrinks and interpolated when it grows; depth, normals and masks
-    take the nearest pixel, so that no value is made up across an edge. Neither step turns the
-    camera, so normals and Z-depth stay true.
+    take the nearest pixel, so that no value is made up across an edge and normals keep their
+    length. Neither step turns the camera, so normals and Z-depth stay true.
 
     Args:
         record: of any size.
@@ -66,7 +64,7 @@ def fitted(record: Record, height: int, width: int) -> Record:
         image=np.ascontiguousarray(image),
         depth=picked(record.depth),
         valid=picked(record.valid),
-        normals=None if record.normals is None else renormalised(picked(record.normals)),
+        normals=None if record.normals is None else picked(record.normals),
         surface=None if record.surface is None else picked(record.surface),
     )
 
@@ -84,13 +82,6 @@ def _scaled(image: UInt8Array, height: int, width: int) -> UInt8Array:
     shrinks = height < image.shape[0]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
-
-
-def renormalised(normals: Float32Array) -> Float32Array:
-    """(..., 3) vectors of length 1; those without a direction stay as they are."""
-    length = np.linalg.norm(normals, axis=-1, keepdims=True)
-    scaled = np.divide(normals, length, out=normals.copy(), where=length > _SHORTEST)
-    return np.asarray(scaled, np.float32)
 
 
 def mirrored(record: Record) -> Record:

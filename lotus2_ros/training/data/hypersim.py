@@ -21,7 +21,6 @@ import numpy as np
 
 from lotus2_ros.training.data.errors import DataError
 from lotus2_ros.training.data.files import read_hdf5, read_rgb
-from lotus2_ros.training.data.fitting import renormalised
 from lotus2_ros.training.data.hypersim_camera import (
     STANDARD,
     View,
@@ -164,7 +163,7 @@ class Hypersim:
         surface = np.isfinite(raw).all(-1)
         raw[~surface] = 0
         surface &= np.linalg.norm(raw, axis=-1) > _SHORTEST_NORMAL
-        return renormalised(outward_normals(raw, seen)), surface
+        return outward_normals(raw, seen), surface
 
     def _hdf5(self, frame: Frame, content: str, name: str) -> AnyArray:
         return read_hdf5(frame.path(self._root, 'geometry_hdf5', f'{content}.hdf5'), name)

@@ -68,17 +68,20 @@ def view(matrix: tuple[float, ...], height: int, width: int) -> View:
 
 
 def outward_normals(normals: AnyArray, seen: View) -> Float32Array:
-    """Normals of camera space in the training convention, each on the side away from the camera.
+    """Unit normals in the training convention, each on the side away from the camera.
 
     Some of Hypersim's normals point into the surface, which is why each is turned by its ray.
 
     Args:
-        normals: (H, W, 3) in camera space, either side, any length.
+        normals: (H, W, 3) in camera space, either side, any length; those of none stay 0.
         seen: the view.
     """
     optical = normals.astype(np.float32) @ seen.rotation.T.astype(np.float32)
     inward = (optical * seen.rays).sum(-1, keepdims=True) < 0
-    return np.where(inward, -optical, optical)
+    outward = np.where(inward, -optical, optical)
+    length = np.linalg.norm(outward, axis=-1, keepdims=True)
+    unit = np.divide(outward, length, out=np.zeros_like(outward), where=length > 0)
+    return np.asarray(unit, np.float32)
 
 
 def read_cameras(path: Path) -> dict[str, tuple[float, ...]]:

@@ -112,7 +112,7 @@ class VirtualKitti2:
         normals, surface = None, None
         if self._normals:
             normals, surface = normals_from_depth(depth, near, _CROPPED_CAMERA)
-        depth[valid & ~near] = np.inf
+        depth[~near] = np.inf
         return Record(name, np.ascontiguousarray(image), depth, valid, normals, surface)
 
 

@@ -50,6 +50,13 @@ def test_halving_takes_image_means_and_nearest_depth():
     np.testing.assert_allclose(new.normals, old.normals[1::2, 1::2], atol=1e-6)
 
 
+def test_a_quarter_is_the_mean_of_all_that_it_covers():
+    old = record(64, 128)
+    new = fitted(old, 16, 32)
+    blocks = old.image.reshape(16, 4, 32, 4, 3).mean((1, 3))
+    assert np.abs(new.image - blocks).max() <= 0.75
+
+
 def test_a_wider_picture_is_cut_around_its_centre():
     old = record(32, 64)
     new = fitted(old, 32, 32)

@@ -79,6 +79,20 @@ def test_a_wall_that_faces_the_camera_is_001(tmp_path):
     np.testing.assert_allclose(normals, np.broadcast_to((0, 0, 1), normals.shape), atol=1e-6)
 
 
+def test_a_surface_seen_at_a_grazing_angle_is_turned_by_its_ray(tmp_path):
+    """A floor that falls away: its outward normal points a little back to the camera."""
+    normal = np.array([0.0, -0.98, 0.199])
+    write_scene(tmp_path, normal=normal)
+    distance = wall(STANDARD_CAMERA, normal, 1.0)
+    distance[distance < 0] = np.nan
+    normals = np.broadcast_to(normal, (*HYPERSIM_SIZE, 3))
+    write_hypersim_frame(tmp_path, 0, distance, normals.astype(np.float16))
+    record = Hypersim(tmp_path, normals=True, max_holes=0.9).read(0)
+    seen = record.normals[record.valid]
+    assert len(seen) > 1000
+    np.testing.assert_allclose(seen, np.broadcast_to((0, 0.98, -0.199), seen.shape), atol=1e-3)
+
+
 @pytest.mark.parametrize(
     'matrix',
     [STANDARD_CAMERA, SHIFTED_CAMERA, TILTED_CAMERA],

@@ -47,6 +47,13 @@ def test_ranks_draw_different_samples_and_a_pass_draws_none_twice():
     assert len(set(orders)) == 3
 
 
+def test_a_long_pass_draws_none_twice_either():
+    plan = schedule(lengths=(2500, 9), weights=(0.9, 0.1), batch_size=1, world_size=1)
+    steps = [step for step in range(2600) if plan.dataset(step) == 0]
+    drawn = [first_choices(plan, step, 0)[0] for step in steps]
+    assert len(set(drawn)) == len(drawn) > 2200
+
+
 def test_every_sample_is_drawn_in_the_long_run():
     plan = schedule(lengths=(20,), weights=(1,))
     drawn = {i for step in range(30) for rank in range(2) for i in first_choices(plan, step, rank)}

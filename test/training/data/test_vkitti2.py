@@ -48,6 +48,7 @@ def test_normals_of_the_road_point_down_and_the_sky_has_none(tmp_path):
     assert record.surface[near].all()
     # Outward: into the ground. Depth is rounded to centimetres.
     assert record.normals[near][:, 1].min() > np.cos(np.radians(5))
+    np.testing.assert_allclose(record.normals[near].mean(0), (0, 1, 0), atol=2e-3)
     np.testing.assert_allclose(np.linalg.norm(record.normals, axis=-1), 1, atol=1e-5)
 
 
