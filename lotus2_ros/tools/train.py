@@ -115,7 +115,6 @@ def _run_stage(args: argparse.Namespace) -> int:
 
 
 def _run_measuring(args: argparse.Namespace) -> int:
-    from lotus2_ros.runtime.device import choose_device, choose_precision
     from lotus2_ros.training.recipe import measure
     from lotus2_ros.training.recipe.settings_files import load_settings
 
@@ -124,9 +123,7 @@ def _run_measuring(args: argparse.Namespace) -> int:
     size = _size(args.size)
     single = dataclasses.replace(settings.batch, total=1, per_device=1)
     settings = dataclasses.replace(settings, batch=single)
-    device = choose_device(settings.device, None)
-    dtype = choose_precision(settings.precision, device)
-    base = measure.base_to_measure(settings, device, dtype)
+    base = measure.base_to_measure(settings)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         stage = measure.stage_to_measure(

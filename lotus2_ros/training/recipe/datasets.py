@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 
 from lotus2_ros.training.data import open_datasets
 from lotus2_ros.training.data.sample import Batch
@@ -31,7 +33,18 @@ class TrainingData:
 
     def batches(self, first: int, workers: int) -> Generator[Batch]:
         """Micro-batches from any place on, prepared ahead by workers."""
-        yield from self.stream.loader(first, workers)
+        loader = self.stream.loader(first, workers)
+        # Workers start with the first batch and inherit what is blocked: Ctrl-C reaches every
+        # process of a terminal, and is for the trainer, which still needs them for the step at
+        # hand. The trainer itself gets it as soon as it is unblocked.
+        resource_tracker.ensure_running()  # its own start would unblock the signal
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            batch = next(loader)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        yield batch
+        yield from loader
 
     def samples(self) -> Batch:
         """The samples that pictures show."""

@@ -14,7 +14,7 @@ from typing import Any
 import diffusers
 import torch
 
-from lotus2_ros.runtime.device import device_name
+from lotus2_ros.runtime.device import choose_device, choose_precision, device_name
 from lotus2_ros.training.data.sample import Batch
 from lotus2_ros.training.recipe.base import Base
 from lotus2_ros.training.recipe.build import make_base
@@ -23,7 +23,7 @@ from lotus2_ros.training.recipe.config import CORE, SHARPENER, RecipeSettings
 from lotus2_ros.training.recipe.latent_store import LatentStore
 from lotus2_ros.training.recipe.lora import attach
 from lotus2_ros.training.recipe.processes import make_accelerator
-from lotus2_ros.training.recipe.random_base import GUIDED, random_base
+from lotus2_ros.training.recipe.random_base import GUIDED, flux_parameters, random_base
 from lotus2_ros.training.recipe.stages import CoreStage, SharpenerStage, Stage, new_lcm
 from lotus2_ros.training.recipe.stepper import Stepper
 
@@ -54,14 +54,21 @@ class Row:
     out_of_memory: bool = False
 
 
-def base_to_measure(settings: RecipeSettings, device: torch.device, dtype: torch.dtype) -> Base:
-    """FLUX-sized random weights where the base is FLUX, else the base itself."""
-    if settings.base in GUIDED:
-        base = random_base(device, dtype, guidance_embeds=GUIDED[settings.base])
-        if settings.checkpointing:
-            base.transformer.enable_gradient_checkpointing()
-        return base
-    return make_base(settings, device)
+def base_to_measure(settings: RecipeSettings) -> Base:
+    """FLUX-sized random weights where the base is FLUX, else the base itself.
+
+    Raises:
+        DeviceError: the device or precision cannot be had; FLUX does not run on a CPU unasked.
+        ModelFileError: the base is missing or damaged.
+    """
+    if settings.base not in GUIDED:
+        return make_base(settings)
+    device = choose_device(settings.device, flux_parameters())
+    dtype = choose_precision(settings.precision, device)
+    base = random_base(device, dtype, guidance_embeds=GUIDED[settings.base])
+    if settings.checkpointing:
+        base.transformer.enable_gradient_checkpointing()
+    return base
 
 
 def stage_to_measure(

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import cast
 
+import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
 from accelerate.utils import (  # type: ignore[import-untyped]
     DistributedDataParallelKwargs,
+    InitProcessGroupKwargs,
     gather_object,
 )
 
 from lotus2_ros.training.recipe.config import RecipeSettings
 from lotus2_ros.training.recipe.errors import TrainingError
+
+_PATIENCE = timedelta(hours=3)
+"""How long processes wait for the first, which fetches the base from the hub. The launcher ends all
+of them when one dies, whatever this is."""
 
 __all__ = ['Accelerator', 'gathered', 'make_accelerator']
 
@@ -26,8 +33,11 @@ def make_accelerator(settings: RecipeSettings) -> Accelerator:
         TrainingError: the batch cannot be shared out among the devices.
     """
     buckets = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    patience = InitProcessGroupKwargs(timeout=_PATIENCE)
     accelerator = Accelerator(
-        cpu=settings.device == 'cpu', mixed_precision='no', kwargs_handlers=[buckets]
+        cpu=settings.device == 'cpu' or not torch.cuda.is_available(),
+        mixed_precision='no',
+        kwargs_handlers=[buckets, patience],
     )
     try:
         count = settings.batch.accumulation(accelerator.num_processes)

@@ -89,6 +89,13 @@ def random_base(
     )
 
 
+def flux_parameters() -> int:
+    """Parameters of FLUX's transformer, counted without making it."""
+    with torch.device('meta'):
+        transformer: Any = FluxTransformer2DModel(**FLUX_TRANSFORMER, guidance_embeds=True)
+    return sum(value.numel() for value in transformer.parameters())
+
+
 def _random(
     kind: Any,
     config: dict[str, Any],

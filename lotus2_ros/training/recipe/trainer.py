@@ -74,7 +74,9 @@ class Trainer:
         }
         found = self._last_checkpoint()
         self.data: TrainingData = open_data(settings, self.accelerator)
-        base = make_base(settings, self.accelerator.device)
+        # One fetches the base and computes the prompt's embeddings, the others find them.
+        with self.accelerator.main_process_first():
+            base = make_base(settings, self.accelerator.device)
         self.stage = make_stage(stage, base, settings, out)
         self._stepper = Stepper(self.stage, settings, self.accelerator)
         self.step = 0

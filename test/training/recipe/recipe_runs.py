@@ -50,6 +50,7 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,  # a group of its own, as a terminal makes one
         cwd=Path(__file__).resolve().parents[3],
     )
 

@@ -111,6 +111,12 @@ def test_the_command_prints_a_table_and_writes_json(tiny_base, tmp_path, capsys)
     assert (about['height'], about['width'], about['rank']) == (32, 48, 4)
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason='a GPU is taken unasked')
+def test_flux_is_not_measured_on_a_cpu_unasked(capsys):
+    assert main(['train', 'measure', '--preset', 'flux-dev']) == 1
+    assert '11901 million parameters are too slow on a CPU' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ('option', 'value'), [('--size', '30x48'), ('--size', 'big'), ('--batch', '0')]
 )

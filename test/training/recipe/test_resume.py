@@ -71,13 +71,19 @@ def test_a_killed_run_has_the_same_curve_and_weights(stage, settings, tiny_base,
             assert first.read_bytes() == second.read_bytes(), name
 
 
-def test_a_run_that_is_asked_to_stop_loses_nothing(settings, tiny_base, tmp_path):
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_stop_loses_nothing(settings, tiny_base, tmp_path, number):
+    """SIGTERM as a supervisor sends it; Ctrl-C as a terminal does, to the workers as well."""
     options = changes(f'base={tiny_base}', *SETTINGS, 'steps=400', 'checkpoints.every=300')
+    options += changes(f'workers={int(number == signal.SIGINT)}')
     process = start('core', *options, '--out', str(tmp_path / 'run'), '--quiet')
-    wait_for(tmp_path / 'run' / 'log.jsonl', 5, process)
-    process.send_signal(signal.SIGTERM)
+    wait_for(tmp_path / 'run' / 'log.jsonl', 3, process)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, output
     made = curve(tmp_path / 'run')[-1]['step']
     assert f'stopped after step {made}' in output
     again = Trainer('core', settings('steps=400'), tmp_path / 'run', shown=False)

@@ -8,6 +8,9 @@ from recipe_runs import random_batch
 
 from lotus2_ros.model.latents import encode_images
 from lotus2_ros.model.network import call_transformer
+from lotus2_ros.model.tasks import TASKS
+from lotus2_ros.runtime import Lotus2Predictor
+from lotus2_ros.runtime.preprocess import read_picture
 from lotus2_ros.training.recipe.build import make_base, make_stage
 from lotus2_ros.training.recipe.objectives import Place, draw_times
 from lotus2_ros.training.recipe.stages import new_lcm
@@ -111,19 +114,12 @@ def test_a_new_lcm_is_the_identity_and_can_learn():
 
 
 def test_predictions_of_the_second_stage_are_core_and_sharpened(settings, tiny_base, tmp_path):
-    from lotus2_ros.runtime import Lotus2Predictor
-    from lotus2_ros.runtime.preprocess import read_picture
-
     chosen = (f'core={tiny_base}', f'start={tiny_base}')
     stage = make('sharpener', settings, tmp_path, *chosen)
     draw = torch.Generator().manual_seed(0)
     rgb = torch.randint(256, (32, 48, 3), generator=draw, dtype=torch.uint8)
     image = rgb.permute(2, 0, 1)[None].float() / 127.5 - 1
     predictor = Lotus2Predictor.from_pretrained(tiny_base, tasks=('depth',), device='cpu')
-    task = predictor._stages.model.tasks['depth']
-    assert task.sharpener_transformer is not None
-    from lotus2_ros.model.tasks import TASKS
-
     for name, steps in (('core', 0), ('sharpener', 3)):
         latent = stage.predictions(image, 3)[name]
         found = read_picture(stage.base.decode(latent), TASKS['depth'], (32, 48))[0, 0]

@@ -9,13 +9,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from recipe_runs import DATA, curve
+from recipe_runs import DATA, SETTINGS, curve
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lotus2_ros.errors import Lotus2Error, SettingsError
+from lotus2_ros.model.tasks import TASKS
 from lotus2_ros.runtime import Lotus2Predictor
+from lotus2_ros.runtime.preprocess import read_picture
 from lotus2_ros.training.recipe.errors import TrainingError
+from lotus2_ros.training.recipe.settings_files import load_settings
 from lotus2_ros.training.recipe.trainer import Trainer
 
 WATCHED = (
@@ -31,10 +34,6 @@ def photograph():
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory, tiny_base):
     """Both stages of depth, one after the other."""
-    from recipe_runs import SETTINGS
-
-    from lotus2_ros.training.recipe.settings_files import load_settings
-
     folder = tmp_path_factory.mktemp('runs')
     shared = [f'base={tiny_base}', *SETTINGS, *WATCHED]
     for stage in ('core', 'sharpener'):
@@ -70,9 +69,6 @@ def test_the_result_has_the_published_names_and_predicts(runs, tiny_base):
 
 def test_the_core_alone_predicts_what_training_predicted(runs, tiny_base, settings, tmp_path):
     """The written files, merged by the predictor, against the adapters that were trained."""
-    from lotus2_ros.model.tasks import TASKS
-    from lotus2_ros.runtime.preprocess import read_picture
-
     trainer = Trainer('core', settings(*WATCHED), runs / 'core', shown=False)  # resumed: finished
     assert trainer.step == 12
     image = torch.from_numpy(photograph()).permute(2, 0, 1)[None].float() / 127.5 - 1
@@ -139,6 +135,24 @@ def test_schnells_kind_trains_both_stages_and_predicts(settings, tmp_path, tiny_
     second = settings(*chosen, f'core={core.model_folder}', 'flow.inference_times=true')
     sharpener = Trainer('sharpener', second, tmp_path / 'sharpener', shown=False)
     assert sharpener.run()
+    predictor = Lotus2Predictor.from_pretrained(
+        sharpener.model_folder, base=tiny_schnell, tasks=('depth',), device='cpu'
+    )
+    assert predictor.predict(photograph(), sharpen_steps=2).disparity.std() > 0
+
+
+def test_a_rounded_base_trains_float32_masters(settings, tmp_path, tiny_schnell):
+    chosen = (f'base={tiny_schnell}', 'precision=bfloat16', 'steps=8')
+    core = Trainer('core', settings(*chosen), tmp_path / 'core', shown=False)
+    assert core.stage.base.transformer.proj_out.weight.dtype == torch.bfloat16
+    assert core.run()
+    second = settings(*chosen, f'core={core.model_folder}')
+    sharpener = Trainer('sharpener', second, tmp_path / 'sharpener', shown=False)
+    assert sharpener.run()
+    for trainer in (core, sharpener):
+        assert {v.dtype for v in trainer.stage.parameters().values()} == {torch.float32}
+        losses = [row['loss'] for row in curve(trainer.out)]
+        assert np.mean(losses[-2:]) < np.mean(losses[:2])
     predictor = Lotus2Predictor.from_pretrained(
         sharpener.model_folder, base=tiny_schnell, tasks=('depth',), device='cpu'
     )
