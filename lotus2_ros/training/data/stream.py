@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from itertools import count
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from lotus2_ros.training.data.errors import DataError
 from lotus2_ros.training.data.fitting import checked, fitted, mirrored
+from lotus2_ros.training.data.prefetching import prefetched
 from lotus2_ros.training.data.sample import BadSample, Batch, Dataset
 from lotus2_ros.training.data.schedule import Schedule, Slot
 from lotus2_ros.training.data.supervision import supervision
-from lotus2_ros.types import TASKS
+from lotus2_ros.types import TASKS, AnyArray
 
 _SIDE_STEP = 16
 """Pixels that a token and the autoencoder make of one side."""
-
-_AHEAD = 2
-"""Batches that each worker prepares ahead."""
 
 
 class Bad(NamedTuple):
@@ -111,7 +108,11 @@ class TrainingStream:
         if workers == 0:
             for step in count(first_step):
                 yield self.batch(step)
-        yield from self._prepared(first_step, workers)
+        with closing(prefetched(self._arrays, first_step, workers)) as results:
+            for arrays, names, bad in results:
+                self._note(bad)
+                image, target, mask = (torch.from_numpy(array) for array in arrays)
+                yield Batch(image, target, mask, names)
 
     def drawn(self, step: int) -> tuple[Batch, tuple[Bad, ...]]:
         """The batch of a step and the bad samples met on the way; notes nothing."""
@@ -157,65 +158,11 @@ class TrainingStream:
         for name, reason in bad:
             self._bad.setdefault(name, reason)
 
-    def _prepared(self, first_step: int, workers: int) -> Generator[Batch]:
-        prepared: DataLoader[_Drawn | DataError] = DataLoader(
-            _Steps(self),
-            batch_size=None,
-            sampler=_StepNumbers(first_step),
-            num_workers=workers,
-            collate_fn=_unchanged,
-            prefetch_factor=_AHEAD,
-            worker_init_fn=_start_worker,
-            # Forked processes would share CUDA and the threads' locks with this one.
-            multiprocessing_context='spawn',
-        )
-        try:
-            for drawn in prepared:
-                if isinstance(drawn, DataError):
-                    raise drawn
-                batch, bad = drawn
-                self._note(bad)
-                yield batch
-        except RuntimeError as error:
-            msg = f'a process that prepares training data failed: {error}'
-            raise DataError(msg) from error
-
-
-_Drawn = tuple[Batch, tuple[Bad, ...]]
-
-
-class _Steps(torch.utils.data.Dataset[_Drawn | DataError]):
-    """A stream as DataLoader's workers see it: an item is a step, or what went wrong with it."""
-
-    def __init__(self, stream: TrainingStream) -> None:
-        self._stream = stream
-
-    def __getitem__(self, step: int) -> _Drawn | DataError:
-        try:
-            return self._stream.drawn(step)
-        except DataError as error:
-            # Raised here, it would reach the user wrapped in the worker's traceback.
-            return error
-
-
-class _StepNumbers(torch.utils.data.Sampler[int]):
-    """first, first + 1, ... without end."""
-
-    def __init__(self, first: int) -> None:
-        self._first = first
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(count(self._first))
-
-
-def _unchanged(item: Any) -> Any:
-    return item
-
-
-def _start_worker(worker: int) -> None:
-    """One thread for each worker: there is one for each core."""
-    del worker
-    cv2.setNumThreads(0)
+    def _arrays(self, step: int) -> tuple[tuple[AnyArray, ...], tuple[str, ...], tuple[Bad, ...]]:
+        """What `drawn` gives, in a form that goes through a pipe."""
+        batch, bad = self.drawn(step)
+        arrays = (batch.image.numpy(), batch.target.numpy(), batch.mask.numpy())
+        return arrays, batch.names, bad
 
 
 def _check(

@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,9 +130,56 @@ def test_a_killed_worker_is_an_error_and_not_a_hang(folders):
     next(batches)
     (worker,) = set(multiprocessing.active_children()) - before
     worker.kill()
-    with pytest.raises(DataError, match='process that prepares training data'):
-        # Two batches were ready before it died.
+    with pytest.raises(DataError, match='processes that prepare training data died'):
+        # What was ready before it died may still come.
         list(islice(batches, 20))
+
+
+KILLED = """
+import os, signal, sys
+from multiprocessing import active_children
+from pathlib import Path
+from lotus2_ros.training.data.recording import Recording
+from lotus2_ros.training.data.stream import TrainingStream
+
+if __name__ == '__main__':
+    stream = TrainingStream(
+        [Recording(Path(sys.argv[1]))], [1], task='depth', sizes=[(48, 64)], batch_size=1, seed=0
+    )
+    batches = stream.loader(0, 2)
+    next(batches)
+    print(*(process.pid for process in active_children()), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def alive(pid: int) -> bool:
+    """A zombie, which nobody waited for, has ended."""
+    status = Path(f'/proc/{pid}/stat')
+    return status.exists() and status.read_text().rpartition(')')[2].split()[0] != 'Z'
+
+
+def test_workers_end_with_a_killed_parent(tmp_path):
+    root = write_recording(tmp_path / 'a', 4)
+    script = tmp_path / 'killed.py'
+    script.write_text(KILLED)
+    done = subprocess.run(
+        [sys.executable, str(script), str(root)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).resolve().parents[3],
+        env={**os.environ, 'PYTHONPATH': str(Path(__file__).resolve().parents[3])},
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    workers = [int(pid) for pid in done.stdout.split()]
+    assert len(workers) == 2
+    for _ in range(600):
+        if not any(map(alive, workers)):
+            return
+        time.sleep(0.1)
+    pytest.fail('workers outlived their parent')
 
 
 def test_ranks_draw_different_samples_of_one_dataset(folders):
