@@ -50,6 +50,25 @@ def test_training_lowers_the_loss(runs, stage):
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
 
 
+def test_nano_learns_four_pictures_by_heart(tmp_path):
+    """The bundled base at its full size, adapters from nothing."""
+    chosen = load_settings(
+        preset='nano',
+        changes=[
+            *('device=cpu', 'workers=0', 'steps=24', 'flip=false', 'optimiser.lr=2e-3'),
+            *('batch.total=4', 'batch.per_device=4', 'pictures.every=0'),
+            'data=[{kind: synthetic, size: [32, 48], count: 4}]',
+        ],
+    )
+    assert Trainer('core', chosen, tmp_path / 'run', shown=False).run()
+    losses = [row['loss'] for row in curve(tmp_path / 'run')]
+    assert np.mean(losses[-4:]) < 0.5 * losses[0]
+    predictor = Lotus2Predictor.from_pretrained(
+        tmp_path / 'run' / 'model', base='nano', tasks=('depth',), device='cpu', sharpener=False
+    )
+    assert predictor.predict(photograph()).disparity.std() > 0
+
+
 def test_the_result_has_the_published_names_and_predicts(runs, tiny_base):
     model = runs / 'sharpener' / 'model'
     assert sorted(path.name for path in model.iterdir()) == [
