@@ -50,7 +50,7 @@ def test_frames_on_the_gpu_a_kill_and_a_recovery(
             str(tiny_model), device='cuda', precision=precision
         )
         expected = predictor.predict(photo)
-        assert client.submit(photo, tasks=TASKS)
+        assert client.submit(photo, tasks=TASKS, sharp_tasks=TASKS)
         recorder.wait(lambda: bool(recorder.core()))
         first = recorder.core()[0]
         assert first.disparity.tobytes() == expected.disparity.tobytes()
