@@ -90,8 +90,6 @@ def prepare_image(
     for size in sizes:
         if tuple(image.shape[2:]) != size:
             image = F.interpolate(image, size=size, mode='bilinear', align_corners=False)
-    # Channels last would make a CPU's VAE a fifth faster too, but torch's group norm then sums in
-    # one pass: relative errors of 1e-4 at full size, where this layout has 1e-7.
     return image.to(dtype).contiguous()
 
 

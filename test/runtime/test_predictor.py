@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -299,6 +301,28 @@ def test_untouched_weights_are_shared_between_stages(predictor):
         for transformer in (network.core_transformer, network.sharpener_transformer)
     }
     assert len(places) == 1
+
+
+def test_weights_go_with_the_predictor(folder):
+    """At once, without waiting for the garbage collector: a GPU's memory may be needed next."""
+    predictor = Lotus2Predictor.from_pretrained(folder, device='cpu')
+    predictor.predict(image(), sharpen_steps=2)
+    network = predictor._stages.model.tasks['depth']
+    weights = [
+        weakref.ref(weight)
+        for transformer in (network.core_transformer, network.sharpener_transformer)
+        for weight in transformer.parameters()
+    ]
+    del network
+    gc.collect()
+    gc.disable()
+    try:
+        del predictor
+        left = [weight for weight in weights if weight() is not None]
+    finally:
+        gc.enable()
+    assert weights
+    assert left == []
 
 
 def test_cpu_threads(folder):

@@ -67,8 +67,9 @@ class NormSilu(nn.Module):
         self.overwrite = overwrite
         self.groups = int(norm.num_groups)
         self.eps = float(norm.eps)
-        self.weight = norm.weight
-        self.bias = norm.bias
+        by_group = self.groups, -1
+        self._weight = norm.weight.detach().double().numpy().reshape(by_group)  # (G, C / G)
+        self._bias = norm.bias.detach().double().numpy().reshape(by_group)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise each group of channels over the whole image, then activate."""
@@ -77,30 +78,31 @@ class NormSilu(nn.Module):
         rows = x.permute(0, 2, 3, 1).reshape(batch, -1, beside * channels)
         out = rows if self.overwrite else torch.empty_like(rows)
         for image, goal in zip(rows, out, strict=True):
-            scale, shift = self._factors(image.view(height, width * channels))
-            torch.addcmul(shift.repeat(beside), image, scale.repeat(beside), out=goal)
+            scale, shift = self._factors(image.view(height, width * channels), beside)
+            torch.addcmul(shift, image, scale, out=goal)
         F.silu(out, inplace=True)
         return out.view(batch, height, width, channels).permute(0, 3, 1, 2)
 
-    def _factors(self, lines: Tensor) -> tuple[Tensor, Tensor]:
-        """What an image's lines (H, W * C) are scaled and shifted by, (C,) each.
+    def _factors(self, lines: Tensor, beside: int) -> Tensor:
+        """What an image's lines (H, W * C) are scaled and shifted by: (2, beside * C).
 
         Mean and variance are taken of every place in a line on its own and put together in double
         precision: long sums in float32 lose digits. NumPy, since the arrays are small and a call
         of torch costs more than what it computes.
         """
         places = _wide(lines)[None, :, None].permute(0, 3, 1, 2)  # (1, W * C, H, 1), channels last
-        by_group = -1, self.groups, self.weight.numel() // self.groups  # (W, G, C / G)
+        statistics = torch.batch_norm_update_stats(places, None, None, 0.0)
         mean, variance = (
-            part.double().numpy().reshape(by_group)
-            for part in torch.batch_norm_update_stats(places, None, None, 0.0)
+            part.double().numpy().reshape(-1, self._weight.size) for part in statistics
         )
-        centre = mean.mean((0, 2))[:, None]  # (G, 1)
-        spread = (variance + (mean - centre) ** 2).mean((0, 2))[:, None]
-        scale = (_wide(self.weight).numpy().reshape(by_group[1:])) / np.sqrt(spread + self.eps)
-        shift = _wide(self.bias).numpy().reshape(by_group[1:]) - centre * scale
-        factors = torch.from_numpy(np.stack((scale, shift)).reshape(2, -1)).to(lines.dtype)
-        return factors[0], factors[1]
+        moments = np.stack((mean.sum(0), (variance + mean * mean).sum(0)))  # (2, C)
+        count = len(mean) * self._weight.shape[1]
+        first, second = moments.reshape(2, self.groups, -1).sum(2, keepdims=True) / count
+        scale = self._weight / np.sqrt(second - first * first + self.eps)  # (G, C / G)
+        factors = np.stack((scale, self._bias - first * scale)).reshape(2, -1)
+        if beside > 1:
+            factors = np.tile(factors, beside)
+        return torch.from_numpy(factors).to(lines.dtype)
 
 
 def _wide(values: Tensor) -> Tensor:
