@@ -17,7 +17,7 @@ COMMANDS = {
     'demo': 'camera and depth node on real photographs, watched over DDS',
     'models': 'what a model folder holds, and what is wrong with it',
     'benchmark': 'how long each stage of the model takes',
-    'train': 'train a small model, the way of the paper',
+    'train': 'train the stages of a model, or nano, the way of the paper',
     'evaluate': 'accuracy of a model against ground truth',
 }
 """Subcommand, which is also its module beside this one, to what it does.

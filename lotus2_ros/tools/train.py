@@ -6,6 +6,7 @@ r"""Train: a stage of the paper's recipe on a FLUX base or on nano, or the bundl
   lotus2 train measure --preset flux-dev --stage core --batch 1,2,4 --size 576x768
 
 Several GPUs: accelerate launch --num_processes 8 -m lotus2_ros.tools.cli train core ...
+and for nano: torchrun --nproc_per_node 8 -m lotus2_ros.tools.cli train nano ...
 The same command in the same folder goes on from the last checkpoint.
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 import torch
 
 from lotus2_ros.errors import SettingsError
+from lotus2_ros.tools import ablation
 from lotus2_ros.training.nano import STAGES, NanoTraining
 from lotus2_ros.training.settings import TrainingSettings
 
@@ -40,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     part = kinds.add_parser('measure', help='memory and time of training steps on random pictures')
     _add_measuring(part)
     _add_nano(kinds.add_parser('nano', help='the bundled checkpoint anew, base and all'))
+    about = 'what each choice of the core predictor is worth, on nano'
+    ablation.add_arguments(kinds.add_parser('ablation', help=about, description=about))
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -94,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
         return _run_stage(args)
     if args.recipe == 'measure':
         return _run_measuring(args)
+    if args.recipe == 'ablation':
+        return ablation.run(args)
     return _run_nano(args)
 
 
@@ -190,6 +196,7 @@ def _run_nano(args: argparse.Namespace) -> int:
         photographs=args.photographs,
     )
     finished = training.run(args.budget, last_stage=args.last_stage)
-    training.export(args.out / 'model')
-    print(f'{"finished" if finished else "paused"}; model in {args.out / "model"}')
+    if training.processes.first:
+        training.export(args.out / 'model')
+        print(f'{"finished" if finished else "paused"}; model in {args.out / "model"}')
     return 0
