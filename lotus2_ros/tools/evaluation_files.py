@@ -41,9 +41,16 @@ def write_results(folder: Path, benchmark: Benchmark, result: Result) -> None:
         _write_csv(folder / f'{stem}_spectrum.csv', header, rows.tolist())
         title = f'{benchmark.title}: mean of {len(result.truth)} images'
         plot_spectrum(folder / f'{stem}_spectrum.png', title, curves)
-    for task, worst in (('depth', result.worst_depth), ('normals', result.worst_normals)):
-        if worst:
-            write_picture(folder / f'{stem}_worst_{task}.jpg', _sheet(worst, task))
+    sheets = {
+        'worst_depth': result.worst_depth,
+        'worst_normals': result.worst_normals,
+        'first_depth': result.first_depth,
+        'first_normals': result.first_normals,
+    }
+    for name, samples in sheets.items():
+        if samples:
+            task = name.partition('_')[2]
+            write_picture(folder / f'{stem}_{name}.jpg', _sheet(samples, task))
 
 
 def write_steadiness(folder: Path, sequence: FrameSequence, result: Steadiness) -> None:

@@ -1,4 +1,4 @@
-"""A model over a benchmark: every sample judged, the worst remembered, the unusable named."""
+"""A model over a benchmark: every sample judged, first and worst kept, the unusable named."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from lotus2_ros.types import Prediction, UInt8Array
 
 WORST = 10
 """Samples shown of each task."""
+
+FIRST = 6
+"""Samples shown of each task, whatever came of them."""
 
 CORE = 'core'
 
@@ -67,7 +70,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Remembered:
-    """A bad sample with its pictures.
+    """A sample with its pictures.
 
     Attributes:
         error: AbsRel, or mean angle in degrees, of the first setting.
@@ -95,6 +98,8 @@ class Result:
         failed: samples on which the model gave no usable prediction.
         worst_depth: worst first.
         worst_normals: worst first.
+        first_depth: the first samples judged, good or bad.
+        first_normals: likewise.
     """
 
     rows: dict[str, Row]
@@ -103,6 +108,8 @@ class Result:
     failed: list[Skipped] = field(default_factory=list)
     worst_depth: list[Remembered] = field(default_factory=list)
     worst_normals: list[Remembered] = field(default_factory=list)
+    first_depth: list[Remembered] = field(default_factory=list)
+    first_normals: list[Remembered] = field(default_factory=list)
 
     @property
     def judged(self) -> int:
@@ -181,10 +188,21 @@ def _take_in(
     if 'abs_rel' in figures:
         entry = (figures['abs_rel'], lambda: depth_tiles(sample, model))
         _remember(result.worst_depth, sample.name, order, *entry)
+        _keep(result.first_depth, sample.name, order, *entry)
     if 'normal_mean' in figures:
         normals = {name: predictions[name] for name in shown}
         entry = (figures['normal_mean'], lambda: normal_tiles(sample, normals))
         _remember(result.worst_normals, sample.name, order, *entry)
+        _keep(result.first_normals, sample.name, order, *entry)
+
+
+Draw = Callable[[], tuple[list[str], list[UInt8Array]]]
+
+
+def _keep(first: list[Remembered], name: str, order: int, error: float, draw: Draw) -> None:
+    """Keep the first `FIRST` samples."""
+    if len(first) < FIRST:
+        first.append(Remembered(error, order, name, *draw()))
 
 
 def _remember(
@@ -192,7 +210,7 @@ def _remember(
     name: str,
     order: int,
     error: float,
-    draw: Callable[[], tuple[list[str], list[UInt8Array]]],
+    draw: Draw,
 ) -> None:
     """Keep the `WORST` largest errors, drawing pictures only of those."""
     if len(worst) == WORST and (error, -order) <= (worst[-1].error, -worst[-1].order):

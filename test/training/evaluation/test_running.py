@@ -17,7 +17,7 @@ from lotus2_ros.training.evaluation.depth_alignment import DepthRange
 from lotus2_ros.training.evaluation.judging import judge
 from lotus2_ros.training.evaluation.normal_metrics import normal_errors
 from lotus2_ros.training.evaluation.prediction import padding, predict_sample
-from lotus2_ros.training.evaluation.running import WORST, evaluate
+from lotus2_ros.training.evaluation.running import FIRST, WORST, evaluate
 from lotus2_ros.training.evaluation.trivial import CONSTANT, PLANE, trivial_predictions
 from lotus2_ros.types import Prediction
 
@@ -112,6 +112,8 @@ def test_the_worst_are_those_with_the_largest_error_worst_first(predictor):
     expected = sorted(errors, key=errors.__getitem__, reverse=True)[:WORST]
     assert [entry.name for entry in result.worst_depth] == expected
     assert len(result.worst_normals) == WORST
+    assert [entry.name for entry in result.first_depth] == list(errors)[:FIRST]
+    assert [entry.order for entry in result.first_normals] == list(range(FIRST))
     assert len(result.worst_depth[0].tiles) == len(result.worst_depth[0].titles) == 3
 
 
@@ -200,7 +202,13 @@ def test_command_writes_tables_figures_spectra_and_the_worst(folder, tmp_path, c
     ]  # fmt: skip
     for name in (
         *('held-out_spectrum.png', 'held-out_worst_depth.jpg', 'held-out_worst_normals.jpg'),
-        *('motorcycle.csv', 'motorcycle_worst_depth.jpg', 'results.md'),
+        *('held-out_first_depth.jpg', 'held-out_first_normals.jpg'),
+        *(
+            'motorcycle.csv',
+            'motorcycle_worst_depth.jpg',
+            'motorcycle_first_depth.jpg',
+            'results.md',
+        ),
     ):
         assert (out / name).stat().st_size > 0, name
 
