@@ -39,7 +39,7 @@ class Architecture:
     text_dim: int = 64
     pooled_dim: int = 32
     lora_rank: int = 16
-    max_side: int = 320
+    max_side: int = 384
 
     def vae_config(self) -> dict[str, Any]:
         """Arguments of diffusers' AutoencoderKL."""

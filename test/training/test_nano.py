@@ -20,7 +20,7 @@ def test_nano_beats_the_plane_fitted_to_ground_truth():
     predictor = Lotus2Predictor.from_pretrained('nano', device='cpu', sharpener=False)
     rows = evaluate(predictor, HeldOut(8)).rows
     core, plane = rows['core'].summary(), rows['row and column, fitted'].summary()
-    assert core['abs_rel'] < 0.75 * plane['abs_rel']
+    assert core['abs_rel'] < 0.6 * plane['abs_rel']
     assert core['delta1'] > plane['delta1']
-    assert core['normal_mean'] < 30
+    assert core['normal_mean'] < 22
     assert np.isfinite(core['abs_rel'])
