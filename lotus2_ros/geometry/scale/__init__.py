@@ -1,0 +1,1 @@
+"""Metric scale of the predicted disparity: its sources, their fit, its course over time."""

@@ -1,0 +1,93 @@
+"""Scale and shift together with a small pose error that all references have in common.
+
+A lidar whose mounting is wrong by a degree, or odometry that turned a little too far, spoils every
+reference of a frame in the same way; more points do not average it out. But it spoils them in a
+known pattern, so it is estimated along with (a, b), held by the accuracy that was promised for it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64Array = NDArray[np.float64]
+
+_ITERATIONS = 15
+_TUKEY = 4.685
+"""Tukey's constant: 95% efficiency for normal errors (Huber and Ronchetti 2009)."""
+
+
+class JointFit(NamedTuple):
+    """The solution of `fit_with_pose_error`.
+
+    Attributes:
+        a: scale [1/m].
+        b: shift [1/m].
+        pose: (K,) the pose error, in the units of the prior.
+        covariance: (2 + K, 2 + K) of (log a, b, pose).
+    """
+
+    a: float
+    b: float
+    pose: Float64Array
+    covariance: Float64Array
+
+
+def fit_with_pose_error(
+    disparity: Float64Array,
+    inverse_depth: Float64Array,
+    sigma: Float64Array,
+    jacobian: Float64Array,
+    prior: Float64Array,
+    start: JointFit,
+) -> JointFit | None:
+    """Solve r = a d + b + J p for (a, b, p), with p near 0 by its prior.
+
+    Iteratively reweighted least squares with Tukey's weights on the residuals in units of sigma, or
+    of their own median where that is larger.
+
+    Args:
+        disparity: (N,) predicted.
+        inverse_depth: (N,) reference r [1/m].
+        sigma: (N,) standard deviation of r without the pose error [1/m].
+        jacobian: (N, K) change of r with the pose error.
+        prior: (K,) standard deviations of the pose error, above 0.
+        start: where to begin; its covariance is not used.
+
+    Returns:
+        The fit; None if the references do not determine it or a comes out at 0 or below.
+    """
+    # In units of the prior, so that all pose columns are of a kind.
+    design = np.column_stack([disparity, np.ones_like(disparity), jacobian * prior])
+    design /= sigma[:, None]
+    target = inverse_depth / sigma
+    penalty = np.diag([0.0, 0.0, *np.ones(len(prior))])
+    solution = np.array([start.a, start.b, *(start.pose / prior)])
+    weights, scale = np.ones_like(target), 1.0
+    for _ in range(_ITERATIONS):
+        residual = target - design @ solution
+        scale = max(1.0, 1.4826 * float(np.median(np.abs(residual))))
+        u = np.minimum(np.abs(residual) / (_TUKEY * scale), 1.0)
+        weights = (1.0 - u**2) ** 2
+        normal = design.T @ (weights[:, None] * design) / scale**2 + penalty
+        if not np.isfinite(normal).all() or np.linalg.cond(normal) > 1e14:
+            return None
+        update = np.linalg.solve(normal, design.T @ (weights * target) / scale**2)
+        change = np.abs(update - solution).max()
+        solution = update
+        if change < 1e-6:
+            break
+    if solution[0] <= 0.0:
+        return None
+    covariance = np.linalg.inv(
+        design.T @ (weights[:, None] * design) / scale**2 + penalty
+    )  # of (a, b, pose / prior)
+    units = np.array([1.0 / solution[0], 1.0, *prior])
+    return JointFit(
+        float(solution[0]),
+        float(solution[1]),
+        solution[2:] * prior,
+        covariance * np.outer(units, units),
+    )
