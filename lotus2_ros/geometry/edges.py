@@ -65,12 +65,12 @@ class FlyingPixels(NamedTuple):
 
     Attributes:
         mask: (H, W) bool, True at pixels to leave out.
-        count: how many they are.
+        pixels: how many they are.
         share: their share of the pixels with a finite depth; 0 when there are none.
     """
 
     mask: BoolArray
-    count: int
+    pixels: int
     share: float
 
 
@@ -104,6 +104,9 @@ def flying_pixels(
     Pixels near those of 3 need only 1 and 2: the slope is small where a ramp runs out. Neighbours
     without a depth are as in `edge_mask`: +Inf is a surface at w = 0, NaN says nothing.
 
+    Not found: a ramp that the image border cuts off, and the bottom of a smeared gap one or two
+    pixels wide, which looks like a surface of its own.
+
     Args:
         depth: (H, W) float32 Z-depth [m], before range limits: where a limit has cut a ramp, less
             of its slope is left.
@@ -116,7 +119,7 @@ def flying_pixels(
         tolerance: relative deviation of w from a surface that still belongs to it.
 
     Returns:
-        Mask, count and share.
+        Mask, number and share.
 
     Raises:
         ValueError: sizes differ, or a number is out of range.
@@ -124,7 +127,7 @@ def flying_pixels(
     _check_flying(depth, normals, intrinsics, ratio, view_angle, window)
     inverse, highest, lowest = _inverse_and_extremes(depth, window)
     # NaN and 0 / 0 compare false by themselves.
-    between = highest > np.float32(ratio) * lowest
+    between = np.float32(1.0 / ratio) * highest > lowest
     between &= inverse < np.float32(1.0 - tolerance) * highest
     between &= np.float32(1.0 - tolerance) * inverse > lowest
     candidates = np.flatnonzero(between)
@@ -192,7 +195,9 @@ def _ramp(
 ) -> BoolArray:
     """Which candidates (flat indices) lie on a slope that is no surface, see `flying_pixels`."""
     reach = window + _FLANK
-    padded = cv2.copyMakeBorder(inverse, *(4 * [reach]), cv2.BORDER_REPLICATE).reshape(-1)
+    padded = _float32(
+        cv2.copyMakeBorder(inverse, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
+    ).reshape(-1)
     row, column = np.divmod(candidates, inverse.shape[1])
     stride = inverse.shape[1] + 2 * reach
     places = (row + reach) * stride + column + reach
