@@ -205,17 +205,26 @@ def _seen_free(
     depth: Float32Array, rays: _Rays, origin: NDArray[np.float64], layout: ScanLayout
 ) -> BoolArray:
     """Beams that were seen free to range_max, see `laser_scan`."""
+    column, step = _places(layout, float(origin[0]), float(origin[1]), rays.columns)
+    free = _seen_steps(depth, rays, float(origin[2]), layout, int(step.max()) + 1)[column, step]
+    before = np.arange(free.shape[1]) < np.argmax(free, axis=1)[:, None]
+    return np.asarray((free | before).all(axis=1) & free.any(axis=1), dtype=np.bool_)
+
+
+@lru_cache(maxsize=8)
+def _places(
+    layout: ScanLayout, camera_x: float, camera_y: float, columns: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Of places along every beam: direction and steps from the camera, (beams, places) each."""
     distance = np.arange(layout.range_min, layout.range_max, _STEP)
     distance = np.append(distance, layout.range_max)
     angle = layout.angle_min + layout.angle_increment * np.arange(layout.beams)
-    x = np.cos(angle)[:, None] * distance - origin[0]
-    y = np.sin(angle)[:, None] * distance - origin[1]
-    turn = (np.arctan2(y, x) + math.pi) * (rays.columns / (2.0 * math.pi))
-    column = np.floor(turn).astype(np.intp) % rays.columns
+    x = np.cos(angle)[:, None] * distance - camera_x
+    y = np.sin(angle)[:, None] * distance - camera_y
+    turn = (np.arctan2(y, x) + math.pi) * (columns / (2.0 * math.pi))
+    column = np.floor(turn).astype(np.intp) % columns
     step = np.floor(np.hypot(x, y) / _STEP).astype(np.intp)
-    free = _seen_steps(depth, rays, float(origin[2]), layout, int(step.max()) + 1)[column, step]
-    before = np.arange(len(distance)) < np.argmax(free, axis=1)[:, None]
-    return np.asarray((free | before).all(axis=1) & free.any(axis=1), dtype=np.bool_)
+    return column, step
 
 
 def _seen_steps(

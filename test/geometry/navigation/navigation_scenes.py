@@ -154,3 +154,24 @@ CORRIDOR = Scene(
     poles=[(2.0, -0.4, 0.03, 1.5)],
 )
 SCENES = {'room': ROOM, 'yard': YARD, 'corridor': CORRIDOR}
+
+
+def random_scene(rng: np.random.Generator) -> Scene:
+    """Boxes of 0.1 to 1 m and poles 3 to 20 cm thick in the first five metres, sometimes a wall."""
+    boxes: list[tuple[float, ...]] = []
+    if rng.random() < 0.6:
+        boxes.append((rng.uniform(6.0, 11.0), 12.0, -20.0, 20.0, 0.0, 3.0))
+    for _ in range(rng.integers(2, 7)):
+        x, y = rng.uniform(1.0, 5.0), rng.uniform(-2.2, 2.2)
+        depth, width, height = rng.uniform(0.1, 1.0, 3)
+        boxes.append((x, x + depth, y, y + width, 0.0, 2.0 * height))
+    poles = [
+        (
+            rng.uniform(0.8, 4.8),
+            rng.uniform(-1.8, 1.8),
+            rng.uniform(0.015, 0.1),
+            rng.uniform(0.5, 2),
+        )
+        for _ in range(rng.integers(0, 5))
+    ]
+    return Scene(boxes=boxes, poles=poles)

@@ -147,11 +147,11 @@ def test_normals_that_face_the_camera_give_a_wide_ramp_away():
 
 
 def test_normals_that_agree_with_a_grazing_wall_leave_it():
-    slope = np.linspace(1.0, 0.25, 64)  # a wall seen at 16 to 4 degrees
-    depth = np.tile((1.0 / slope).astype(np.float32), (48, 1))
-    gradient = -(0.75 / 63.0) * 300.0
-    normal = np.array([gradient, 0.0, 1.0 + 0.75 / 63.0 * -31.5 - gradient * 0.0])
-    normal[2] = slope[0] - gradient * (0.0 - 31.5) / 300.0
+    inverse = np.linspace(1.0, 0.25, 64)  # a wall seen at 16 to 4 degrees
+    depth = np.tile((1.0 / inverse).astype(np.float32), (48, 1))
+    # n . r is proportional to w: n_x / fx is its change per column, n_z what it is at x = 0.
+    change = inverse[1] - inverse[0]
+    normal = np.array([300.0 * change, 0.0, inverse[0] + 31.5 * change])
     normals = np.broadcast_to(normal / np.linalg.norm(normal), (48, 64, 3)).astype(np.float32)
     assert flying_pixels(depth, normals, SMALL).pixels == 0
     assert flying_pixels(depth, facing(), SMALL, view_angle=20.0).pixels > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from navigation_chain import drive_past
-from navigation_scenes import SCENES, camera_to_level
+from navigation_scenes import SCENES, camera_to_level, random_scene
 
 from lotus2_ros.geometry.occupancy import check, free_cells
 
@@ -72,6 +72,18 @@ def test_the_cloud_of_smeared_disparity_meets_the_targets(name, height, how):
 
 def test_the_targets_hold_with_one_percent_of_noise():
     result = drive_past(SCENES['room'], camera_to_level(0.5, 10.0), 'soft', noise=0.01).occupancy
+    assert result.found_share >= 0.95
+    assert result.marked_share <= 0.01
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_the_targets_hold_in_random_scenes_from_a_tilted_camera(seed):
+    rng = np.random.default_rng(seed)
+    scene = random_scene(rng)
+    transform = camera_to_level(rng.uniform(0.2, 1.4), rng.uniform(0.0, 15.0), rng.uniform(-8, 8))
+    how = ('half', 'soft', 'softer')[seed % 3]
+    result = drive_past(scene, transform, how, noise=0.01 * (seed % 2)).occupancy
+    assert result.obstacles > 300
     assert result.found_share >= 0.95
     assert result.marked_share <= 0.01
 
