@@ -20,6 +20,15 @@ _FLANK = 2
 _RUN_OUT = 2
 """How far beyond its steep part a ramp may run out [px]."""
 
+_RANGE_OF_NOISE = 9.0
+"""Ratio 1 + this times the noise: the 81 pixels of a window range over 5 on average, seldom 8."""
+
+_SPREAD_OF_NOISE = 2.5
+"""Tolerance in standard deviations of noise."""
+
+_NOISE_ROWS = 8
+"""Every so many rows the noise is measured."""
+
 _STEEPER_THAN_FLANK = np.float32(2.0)
 _STEEPER_THAN_NORMAL = np.float32(3.0)
 
@@ -104,6 +113,9 @@ def flying_pixels(
     Pixels near those of 3 need only 1 and 2: the slope is small where a ramp runs out. Neighbours
     without a depth are as in `edge_mask`: +Inf is a surface at w = 0, NaN says nothing.
 
+    Predictions are smooth. Where the depth has noise from pixel to pixel, as a sensor's has, ratio
+    and tolerance grow with it, so that noise is not taken for edges.
+
     Not found: a ramp that the image border cuts off, and the bottom of a smeared gap one or two
     pixels wide, which looks like a surface of its own.
 
@@ -127,6 +139,9 @@ def flying_pixels(
     _check_flying(depth, normals, intrinsics, ratio, view_angle, window)
     inverse, highest, lowest = _inverse_and_extremes(depth, window)
     # NaN and 0 / 0 compare false by themselves.
+    noise = _noise(inverse)
+    ratio = max(ratio, 1.0 + _RANGE_OF_NOISE * noise)
+    tolerance = max(tolerance, _SPREAD_OF_NOISE * noise)
     between = np.float32(1.0 / ratio) * highest > lowest
     between &= inverse < np.float32(1.0 - tolerance) * highest
     between &= np.float32(1.0 - tolerance) * inverse > lowest
@@ -183,6 +198,20 @@ def _inverse_and_extremes(
     lowest = _float32(cv2.erode(inverse, kernel))
     inverse[unknown] = np.nan
     return inverse, highest, lowest
+
+
+def _noise(inverse: Float32Array) -> float:
+    """Relative standard deviation from pixel to pixel, 0 for planes and smooth surfaces.
+
+    From the median of second differences along rows: they vanish on planes, and have six times the
+    variance of the pixels. A normal distribution's median deviation is 0.6745 of its standard one.
+    """
+    rows = inverse[::_NOISE_ROWS]
+    middle = rows[:, 1:-1]
+    with np.errstate(divide='ignore', invalid='ignore'):
+        second = np.abs(rows[:, :-2] + rows[:, 2:] - 2.0 * middle) / middle
+    second = second[np.isfinite(second)]
+    return float(np.median(second)) / (0.6745 * math.sqrt(6.0)) if second.size else 0.0
 
 
 def _ramp(

@@ -113,6 +113,18 @@ def test_a_corridor_of_grazing_walls_without_smear_is_left_alone():
     assert flying_pixels(truth.astype(np.float32), None, CAMERA).share < 0.005
 
 
+@pytest.mark.parametrize('noise', [0.01, 0.02, 0.04])
+def test_noise_from_pixel_to_pixel_is_not_taken_for_edges(noise):
+    rng = np.random.default_rng(2)
+    wall = (2.0 * rng.normal(1.0, noise, (480, 640))).astype(np.float32)
+    assert flying_pixels(wall, None, CAMERA).share < 0.001
+    wall[:, 320:] *= 3.0
+    wall[:, 320] = 3.0  # between the two
+    mask = flying_pixels(wall, None, CAMERA).mask
+    assert mask[:, 320].mean() > 0.98
+    assert mask[:, :310].mean() < 0.001
+
+
 def test_the_outline_against_the_sky_is_marked_and_the_sky_is_not():
     depth = np.full((48, 64), 3.0, dtype=np.float32)
     depth[:, 30], depth[:, 31], depth[:, 32:] = 5.0, 12.0, np.inf
