@@ -99,8 +99,10 @@ class Lens:
             in front of the camera, or beyond the field where the distortion folds back.
         """
         pixels = np.full((len(points), 2), np.nan)
-        # NaN compares false; the tiny bound keeps x / z finite.
-        front = np.flatnonzero((points[:, 2] > 1e-6) & np.isfinite(points).all(axis=1))
+        # NaN compares false; the tiny bound keeps x / z finite. A sum is finite if its terms are.
+        with np.errstate(invalid='ignore', over='ignore'):
+            finite = np.isfinite(points[:, 0] + points[:, 1] + points[:, 2])
+        front = np.flatnonzero((points[:, 2] > 1e-6) & finite)
         plane = points[front, :2] / points[front, 2:]
         inside = np.hypot(plane[:, 0], plane[:, 1]) < self.field_radius
         pixels[front[inside]] = self._distort(plane[inside], intrinsics)

@@ -18,6 +18,10 @@ _ITERATIONS = 15
 _TUKEY = 4.685
 """Tukey's constant: 95% efficiency for normal errors (Huber and Ronchetti 2009)."""
 
+_INDEPENDENT = 300
+"""References that count towards the covariance. Neighbours err alike (what the prediction gets
+wrong, edges, what is not linear in the pose), so that thousands know no more than hundreds."""
+
 
 class JointFit(NamedTuple):
     """The solution of `fit_with_pose_error`.
@@ -36,23 +40,23 @@ class JointFit(NamedTuple):
 
 
 def fit_with_pose_error(
-    disparity: Float64Array,
-    inverse_depth: Float64Array,
+    design: Float64Array,
+    target: Float64Array,
     sigma: Float64Array,
     jacobian: Float64Array,
     prior: Float64Array,
     start: JointFit,
 ) -> JointFit | None:
-    """Solve r = a d + b + J p for (a, b, p), with p near 0 by its prior.
+    """Solve y = D (a, b) + J p for (a, b, p), with p near 0 by its prior.
 
     Iteratively reweighted least squares with Tukey's weights on the residuals in units of sigma, or
     of their own median where that is larger.
 
     Args:
-        disparity: (N,) predicted.
-        inverse_depth: (N,) reference r [1/m].
-        sigma: (N,) standard deviation of r without the pose error [1/m].
-        jacobian: (N, K) change of r with the pose error.
+        design: (N, 2) factors of a and b; for references of 1 / z, disparity and 1.
+        target: (N,) y, the reference.
+        sigma: (N,) standard deviation of y without the pose error.
+        jacobian: (N, K) change of y with the pose error.
         prior: (K,) standard deviations of the pose error, above 0.
         start: where to begin; its covariance is not used.
 
@@ -60,9 +64,8 @@ def fit_with_pose_error(
         The fit; None if the references do not determine it or a comes out at 0 or below.
     """
     # In units of the prior, so that all pose columns are of a kind.
-    design = np.column_stack([disparity, np.ones_like(disparity), jacobian * prior])
-    design /= sigma[:, None]
-    target = inverse_depth / sigma
+    design = np.column_stack([design, jacobian * prior]) / sigma[:, None]
+    target = target / sigma
     penalty = np.diag([0.0, 0.0, *np.ones(len(prior))])
     solution = np.array([start.a, start.b, *(start.pose / prior)])
     weights, scale = np.ones_like(target), 1.0
@@ -81,13 +84,13 @@ def fit_with_pose_error(
             break
     if solution[0] <= 0.0:
         return None
-    covariance = np.linalg.inv(
-        design.T @ (weights[:, None] * design) / scale**2 + penalty
-    )  # of (a, b, pose / prior)
+    counted = min(1.0, _INDEPENDENT / len(target))
+    information = design.T @ (weights[:, None] * design) / scale**2
+    covariance = np.linalg.inv(counted * information + penalty)  # of (a, b, pose / prior)
     units = np.array([1.0 / solution[0], 1.0, *prior])
     return JointFit(
         float(solution[0]),
         float(solution[1]),
         solution[2:] * prior,
-        covariance * np.outer(units, units),
+        np.asarray(covariance * np.outer(units, units), dtype=np.float64),
     )

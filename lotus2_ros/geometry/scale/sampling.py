@@ -44,16 +44,25 @@ def sample_disparity(
         reach: how far a point may be from where it belongs [px].
         jump: share of the range of disparity (5th to 95th percentile).
     """
-    reach = max(1.0, reach)
-    value = bilinear(disparity, pixels)
-    step_x, step_y = np.array([reach, 0.0]), np.array([0.0, reach])
-    right, left = bilinear(disparity, pixels + step_x), bilinear(disparity, pixels - step_x)
-    below, above = bilinear(disparity, pixels + step_y), bilinear(disparity, pixels - step_y)
-    gradient = np.column_stack([right - left, below - above]) / (2.0 * reach)
-    bend = np.maximum(np.abs(right + left - 2.0 * value), np.abs(below + above - 2.0 * value))
+    height, width = disparity.shape
+    step = max(1, round(reach))
+    # Slope and bend at the nearest pixel: they are differences over several pixels anyway.
+    column = np.rint(pixels[:, 0]).astype(np.intp)
+    row = np.rint(pixels[:, 1]).astype(np.intp)
+    inside = (column >= step) & (column < width - step) & (row >= step) & (row < height - step)
+    if not inside.any():
+        nothing = np.full((len(pixels), 3), np.nan)
+        return DisparitySamples(nothing[:, 0], nothing[:, 1:], inside)
+    column, row = np.where(inside, column, step), np.where(inside, row, step)
+    centre = 2.0 * disparity[row, column]
+    right, left = disparity[row, column + step], disparity[row, column - step]
+    below, above = disparity[row + step, column], disparity[row - step, column]
+    gradient = np.column_stack([right - left, below - above]).astype(np.float64) / (2.0 * step)
+    bend = np.maximum(np.abs(right + left - centre), np.abs(below + above - centre))
     # NaN compares false: no value, no smooth place.
-    smooth = bend < jump * disparity_span(disparity)
-    return DisparitySamples(value, gradient, smooth)
+    smooth = inside & (bend < jump * disparity_span(disparity))
+    value = bilinear(disparity, pixels)
+    return DisparitySamples(value, gradient, smooth & np.isfinite(value))
 
 
 def disparity_span(disparity: Float32Array) -> float:
@@ -69,11 +78,13 @@ def disparity_span(disparity: Float32Array) -> float:
 def bilinear(image: Float32Array, pixels: Float64Array) -> Float64Array:
     """(N,) float64: the image at (column, row); NaN outside the centres of its border pixels."""
     height, width = image.shape
-    inside = (pixels >= 0.0).all(axis=1) & (pixels <= [width - 1, height - 1]).all(axis=1)
     result = np.full(len(pixels), np.nan)
     if height < 2 or width < 2:
         return result
-    column, row = pixels[inside, 0], pixels[inside, 1]
+    # Column by column: NumPy's reductions over an axis of length 2 are many times slower.
+    column, row = pixels[:, 0], pixels[:, 1]
+    inside = (column >= 0.0) & (column <= width - 1) & (row >= 0.0) & (row <= height - 1)
+    column, row = column[inside], row[inside]
     left = np.minimum(column.astype(np.intp), width - 2)
     top = np.minimum(row.astype(np.intp), height - 2)
     x, y = column - left, row - top
