@@ -1,0 +1,285 @@
+"""Scale from a lidar: its points projected into the image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lotus2_ros.geometry.intrinsics import Intrinsics
+from lotus2_ros.geometry.lens import PINHOLE, Lens
+from lotus2_ros.geometry.occlusion import occluded_points
+from lotus2_ros.geometry.rigid import (
+    from_rotation_vector,
+    is_rigid,
+    transform_moving_points,
+    transform_points,
+)
+from lotus2_ros.geometry.scale.estimate import NoScale, References, ScaleEstimate
+from lotus2_ros.geometry.scale.fit import fit_scale
+from lotus2_ros.geometry.scale.pose_refinement import JointFit, fit_with_pose_error
+from lotus2_ros.geometry.scale.sampling import sample_disparity
+from lotus2_ros.types import Float32Array
+
+Float64Array = NDArray[np.float64]
+
+_FEWEST = 30
+_MOST = 2000
+"""Points that are fitted; more cost time and, against errors they share, gain nothing."""
+
+_NEAREST = 0.05
+"""Nearer returns are the sensor itself, or zeros that stand for no return [m]."""
+
+_FARTHEST = 0.005
+"""200 m: no lidar sees farther [1/m]."""
+
+_REFINEMENTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class LidarNoise:
+    """How far a projected point may be wrong, as standard deviations.
+
+    Attributes:
+        range_relative: of the range, as a share of it.
+        range_m: of the range, at any distance [m].
+        rotation_deg: of the mounting (extrinsics), about each axis [deg].
+        translation_m: of the mounting, along each axis [m].
+    """
+
+    range_relative: float = 0.01
+    range_m: float = 0.01
+    rotation_deg: float = 1.0
+    translation_m: float = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class LidarScan:
+    """Points and where the sensor was.
+
+    Attributes:
+        points: (N, 3) in the sensor frame at each point's own time [m]; NaN and zeros are no
+            returns.
+        to_camera: (4, 4), sensor at the beginning of the scan -> optical frame at the time of the
+            image. The caller takes care of stamps and frames.
+        to_camera_end: the same for the end of the scan; None if nothing moved.
+        fraction: (N,) time of each point, 0 at the beginning, 1 at the end; needed with
+            `to_camera_end`.
+    """
+
+    points: NDArray[np.floating]
+    to_camera: Float64Array
+    to_camera_end: Float64Array | None = None
+    fraction: NDArray[np.floating] | None = None
+
+
+def lidar_scale(
+    disparity: Float32Array,
+    scan: LidarScan,
+    intrinsics: Intrinsics,
+    *,
+    lens: Lens = PINHOLE,
+    noise: LidarNoise | None = None,
+    seed: int = 0,
+) -> ScaleEstimate | NoScale:
+    """Fit 1 / z = a d + b to a lidar scan.
+
+    The mounting's error is estimated along with (a, b) as far as the scene shows it, see
+    `fit_with_pose_error`; the covariance holds what is left of it.
+
+    Args:
+        disparity: (H, W) predicted, NaN where unknown.
+        scan: points and poses.
+        intrinsics: camera of the image that was predicted from, of the same size.
+        lens: its distortion; the default is a rectified image.
+        noise: None is `LidarNoise()`.
+        seed: of the choice among many points.
+
+    Returns:
+        The estimate, or why there is none: 'empty cloud', 'no valid points', 'bad transform',
+        'bad point times', 'camera of another size', 'lidar out of view', 'too few samples', or
+        what `fit_scale` says.
+    """
+    noise = noise or LidarNoise()
+    points = points_in_camera(scan)
+    if isinstance(points, NoScale):
+        return points
+    if disparity.shape != (intrinsics.height, intrinsics.width):
+        return NoScale('camera of another size')
+    visible = _visible(points, intrinsics, lens)
+    if len(visible) == 0:
+        return NoScale('lidar out of view')
+    chosen = np.random.default_rng(seed).permutation(len(visible))[:_MOST]
+    return _refined(disparity, visible[chosen], intrinsics, lens, noise, seed)
+
+
+def points_in_camera(scan: LidarScan) -> Float64Array | NoScale:
+    """Valid points in the optical frame at the time of the image, (M, 3) float64 [m]."""
+    points = np.asarray(scan.points, dtype=np.float64)
+    if points.size == 0:
+        return NoScale('empty cloud')
+    if points.ndim != 2 or points.shape[1] != 3:
+        return NoScale('no valid points')
+    if not is_rigid(scan.to_camera):
+        return NoScale('bad transform')
+    with np.errstate(invalid='ignore', over='ignore'):
+        squared = np.einsum('ni,ni->n', points, points)
+        valid = np.isfinite(squared) & (squared > _NEAREST**2)
+    if not valid.any():
+        return NoScale('no valid points')
+    if scan.to_camera_end is None:
+        return transform_points(scan.to_camera, points[valid])
+    if not is_rigid(scan.to_camera_end):
+        return NoScale('bad transform')
+    if scan.fraction is None or scan.fraction.shape != (len(points),):
+        return NoScale('bad point times')
+    fraction = np.asarray(scan.fraction, dtype=np.float64)
+    valid &= np.isfinite(fraction)
+    if not valid.any():
+        return NoScale('bad point times')
+    return transform_moving_points(
+        scan.to_camera, scan.to_camera_end, fraction[valid], points[valid]
+    )
+
+
+def _visible(points: Float64Array, intrinsics: Intrinsics, lens: Lens) -> Float64Array:
+    """Points that the camera sees: inside its image and not behind nearer ones."""
+    pixels = lens.project(points, intrinsics)
+    size = (intrinsics.width, intrinsics.height)
+    column, row = pixels[:, 0], pixels[:, 1]
+    # NaN compares false.
+    inside = (column > -0.5) & (column < size[0] - 0.5) & (row > -0.5) & (row < size[1] - 0.5)
+    points, pixels = points[inside], pixels[inside]
+    return points[~occluded_points(pixels, points[:, 2], size)]
+
+
+def _refined(
+    disparity: Float32Array,
+    points: Float64Array,
+    intrinsics: Intrinsics,
+    lens: Lens,
+    noise: LidarNoise,
+    seed: int,
+) -> ScaleEstimate | NoScale:
+    """Fit, correct the mounting by what the fit says of it, fit again."""
+    turn, shift = np.radians(noise.rotation_deg), noise.translation_m
+    prior = np.maximum([turn] * 3 + [shift] * 3, 1e-9)
+    reach = intrinsics.fx * (turn + shift / max(float(np.median(points[:, 2])), 0.5))
+    view = _View(disparity, intrinsics, lens, noise, reach)
+    placed = _place(view, points, None)
+    estimate = _fit(view, placed, None, np.diag(prior**2), seed)
+    if isinstance(estimate, NoScale):
+        return estimate
+    joint = JointFit(estimate.a, estimate.b, np.zeros(6), np.diag([0.0, 0.0, *prior**2]))
+    for _ in range(_REFINEMENTS):
+        sigma, jacobian = _weights(view, placed, joint)
+        # The prior is about the whole correction: what was applied already counts against it.
+        refined = fit_with_pose_error(
+            np.column_stack([placed.disparity, np.ones(len(sigma))]),
+            placed.inverse_depth + jacobian @ joint.pose,
+            sigma,
+            jacobian,
+            prior,
+            joint,
+        )
+        if refined is None:
+            return estimate
+        joint, placed = refined, _place(view, points, refined.pose)
+    estimate = _fit(view, placed, joint, joint.covariance[2:, 2:], seed)
+    if isinstance(estimate, NoScale):
+        return estimate
+    return replace(estimate, covariance=joint.covariance[:2, :2])
+
+
+class _View(NamedTuple):
+    """What stays the same over the refinement of one frame."""
+
+    disparity: Float32Array
+    intrinsics: Intrinsics
+    lens: Lens
+    noise: LidarNoise
+    reach: float
+
+
+class _Placed(NamedTuple):
+    """Points at their pixels: disparity, its gradient (N, 2), 1 / z and (x / z, y / z)."""
+
+    disparity: Float64Array
+    gradient: Float64Array
+    inverse_depth: Float64Array
+    plane: Float64Array
+
+
+def _place(view: _View, points: Float64Array, pose: Float64Array | None) -> _Placed:
+    """Points corrected by a pose error, at pixels where the disparity is smooth."""
+    if pose is not None:
+        points = transform_points(from_rotation_vector(pose[:3], pose[3:]), points)
+    pixels = view.lens.project(points, view.intrinsics)
+    inside = np.isfinite(pixels[:, 0])
+    samples = sample_disparity(view.disparity, pixels[inside], reach=view.reach)
+    points = points[inside][samples.smooth]
+    return _Placed(
+        samples.value[samples.smooth],
+        samples.gradient[samples.smooth],
+        1.0 / points[:, 2],
+        points[:, :2] / points[:, 2:],
+    )
+
+
+def _fit(
+    view: _View, placed: _Placed, joint: JointFit | None, pose: Float64Array, seed: int
+) -> ScaleEstimate | NoScale:
+    """The robust fit, with what is left of the pose error (6, 6) in every point's sigma."""
+    if len(placed.disparity) < _FEWEST:
+        return NoScale('too few samples')
+    sigma, jacobian = _weights(view, placed, joint)
+    shared = np.einsum('nk,kl,nl->n', jacobian, pose, jacobian)
+    references = References(placed.disparity, placed.inverse_depth, np.sqrt(sigma**2 + shared))
+    return fit_scale(references, source='points', seed=seed)
+
+
+def _weights(
+    view: _View, placed: _Placed, joint: JointFit | None
+) -> tuple[Float64Array, Float64Array]:
+    """Sigma of 1 / z by the range alone, (N,), and its change with the pose error, (N, 6).
+
+    Both are taken at the model's own 1 / z once there is one: weights and derivatives that hold the
+    measured one follow its noise, and the fit with them.
+    """
+    if joint is None:
+        a, smooth = _rough_scale(placed), placed.inverse_depth
+    else:
+        a, smooth = joint.a, np.maximum(joint.a * placed.disparity + joint.b, _FARTHEST)
+    sigma = np.hypot(view.noise.range_relative, view.noise.range_m * smooth) * smooth
+    return sigma, _pose_jacobian(placed, smooth, a, view.intrinsics)
+
+
+def _rough_scale(placed: _Placed) -> float:
+    """The ratio of both spreads: good enough to weigh points by."""
+    low, high = np.percentile(placed.disparity, [10.0, 90.0])
+    below, above = np.percentile(placed.inverse_depth, [10.0, 90.0])
+    return float((above - below) / max(high - low, 1e-9))
+
+
+def _pose_jacobian(
+    placed: _Placed, inverse_depth: Float64Array, a: float, intrinsics: Intrinsics
+) -> Float64Array:
+    """Change of the reference 1 / z with the pose error, (N, 6) over (rotation, translation).
+
+    A point P that truly lies at P + w x P + t has the inverse depth r + dr and belongs to another
+    pixel, whose disparity is d + g . dp: r + dr = a (d + g . dp) + b, so r = a d + b + J (w, t)
+    with J = a g . dp - dr. The lens is taken for a pinhole here, which changes dp by some per cent.
+    """
+    x, y, r = placed.plane[:, 0], placed.plane[:, 1], inverse_depth
+    zero, one = np.zeros_like(r), np.ones_like(r)
+    # Rows of d(w x P + t) / d(w, t), divided by z.
+    move_x = np.stack([zero, one, -y, r, zero, zero], axis=1)
+    move_y = np.stack([-one, zero, x, zero, r, zero], axis=1)
+    move_z = np.stack([y, -x, zero, zero, zero, r], axis=1)
+    column = intrinsics.fx * (move_x - x[:, None] * move_z)
+    row = intrinsics.fy * (move_y - y[:, None] * move_z)
+    nearer = -r[:, None] * move_z
+    slide = placed.gradient[:, :1] * column + placed.gradient[:, 1:] * row
+    return np.asarray(a * slide - nearer, dtype=np.float64)
