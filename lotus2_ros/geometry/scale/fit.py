@@ -56,28 +56,37 @@ def fit_scale(references: References, *, source: str, seed: int = 0) -> ScaleEst
     disparity, target, sigma = _usable(references, rng)
     if len(disparity) < FEWEST:
         return NoScale('too few samples')
-    if np.ptp(np.quantile(disparity, [0.02, 0.98])) <= 1e-6 * max(1.0, np.abs(disparity).max()):
+    middle = float(np.median(disparity))
+    spread = float(np.ptp(np.quantile(disparity, [0.02, 0.98])))
+    if spread <= 1e-6 * max(1.0, np.abs(disparity).max()):
         return NoScale('too little relief')
-    design = np.column_stack([disparity, np.ones_like(disparity)])
+    # Centred and of unit size: disparity may have any offset, which would cost digits.
+    design = np.column_stack([(disparity - middle) / spread, np.ones_like(disparity)])
     solution = _best_hypothesis(design, target, sigma, rng)
     if solution is None:
         return NoScale('too little relief')
     refined = _refined(design / sigma[:, None], target / sigma, solution)
     if refined is None:
         return NoScale('too little relief')
-    (a, b), weights, scale = refined
-    if a <= 0.0:
+    solution, weights, scale = refined
+    if solution[0] <= 0.0:
         return NoScale('negative scale')
-    inlier = np.abs(target - design @ [a, b]) < _INLIER * scale * sigma
-    residual = float(np.median(np.abs(target - design @ [a, b])[inlier] / target[inlier]))
+    error = np.abs(target - design @ solution)
+    inlier = error < _INLIER * scale * sigma
+    residual = float(np.median(error[inlier] / target[inlier]))
     if residual > _LARGEST_RESIDUAL and scale > _INLIER:
         return NoScale('references contradict prediction')
-    covariance = _covariance(design / sigma[:, None], weights, scale, a)
-    if covariance is None or covariance[0, 0] > _LARGEST_LOG_SIGMA**2:
+    covariance = _covariance(design / sigma[:, None], weights, scale)
+    if covariance is None:
         return NoScale('too little relief')
-    return ScaleEstimate(
-        float(a), float(b), covariance, float(inlier.mean()), len(target), residual, source
-    )
+    # d = middle + spread d', so a = a' / spread, b = b' - a middle; d(log a) = d(a') / a'.
+    a = float(solution[0]) / spread
+    change = np.array([[1.0 / solution[0], 0.0], [-middle / spread, 1.0]])
+    covariance = change @ covariance @ change.T
+    if covariance[0, 0] > _LARGEST_LOG_SIGMA**2:
+        return NoScale('too little relief')
+    b = float(solution[1]) - a * middle
+    return ScaleEstimate(a, b, covariance, float(inlier.mean()), len(target), residual, source)
 
 
 def _usable(
@@ -140,13 +149,10 @@ def _refined(
     return solution, weights, scale
 
 
-def _covariance(
-    design: Float64Array, weights: Float64Array, scale: float, a: float
-) -> Float64Array | None:
-    """(2, 2) of (log a, b)."""
+def _covariance(design: Float64Array, weights: Float64Array, scale: float) -> Float64Array | None:
+    """(2, 2) of the solution."""
     information = design.T @ (weights[:, None] * design) / scale**2
     information *= min(1.0, _INDEPENDENT / len(design))
     if np.linalg.cond(information) > 1e14:
         return None
-    units = np.array([1.0 / a, 1.0])
-    return np.asarray(np.linalg.inv(information) * np.outer(units, units), dtype=np.float64)
+    return np.linalg.inv(information).astype(np.float64)
