@@ -23,6 +23,12 @@ from lotus2_ros.types import DEPTH, TASKS
 _FARTHEST = 20.0
 """Metres up to which a relative error of depth is asked for."""
 
+_LARGEST_ERROR = 2.0
+"""A pixel's relative error counts up to this: a few far pixels must not outweigh a picture."""
+
+_LEAST_VARIANCE = 1e-4
+"""Of a predicted map in [-1, 1]; a flat one has no slope to fit."""
+
 
 def latent_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
     """The paper's objective: mean squared error of latents."""
@@ -35,10 +41,10 @@ def picture_loss(restored: Tensor, picture: Tensor) -> Tensor:
 
 
 def relative_loss(restored: Tensor, picture: Tensor, bounds: Tensor) -> Tensor:
-    """Mean relative error of disparity, which for small errors is that of depth (AbsRel).
+    """Mean relative error of depth after the alignment that evaluation does (AbsRel).
 
-    A difference on the [-1, 1] scale counts the more the farther away it is; what lies beyond
-    20 m is left out.
+    Scale and shift are fitted in disparity by least squares, with gradients through the fit; what
+    lies beyond 20 m is left out.
 
     Args:
         restored: (B, 1, H, W) predicted disparity on the [-1, 1] scale.
@@ -46,11 +52,36 @@ def relative_loss(restored: Tensor, picture: Tensor, bounds: Tensor) -> Tensor:
         bounds: (B, 2) disparities in 1/m that -1 and 1 stand for.
     """
     low, high = bounds[:, :1, None, None], bounds[:, 1:, None, None]
-    half = 0.5 * (high - low)
-    disparity = low + half * (picture + 1)
-    judged = disparity > 1 / _FARTHEST
-    error = half * (restored - picture).abs() / disparity.clamp_min(1 / _FARTHEST)
-    return (error * judged).sum() / judged.sum().clamp_min(1)
+    disparity = low + 0.5 * (high - low) * (picture + 1)
+    judged = (disparity > 1 / _FARTHEST).to(disparity.dtype)
+    aligned = align(restored, disparity, judged).clamp_min(1 / _FARTHEST)
+    error = (disparity / aligned - 1).abs().clamp_max(_LARGEST_ERROR)
+    area = (1, 2, 3)
+    # A mean for each picture first, as evaluation has it.
+    return ((error * judged).sum(area) / judged.sum(area).clamp_min(1)).mean()
+
+
+def align(restored: Tensor, disparity: Tensor, judged: Tensor) -> Tensor:
+    """Bring predictions to the scale of the truth by least squares, each by itself.
+
+    Args:
+        restored: (B, 1, H, W) predicted disparity, any scale.
+        disparity: (B, 1, H, W) true disparity.
+        judged: (B, 1, H, W) 1 where a pixel counts, else 0.
+
+    Returns:
+        (B, 1, H, W) scale times prediction plus shift; the scale is not negative.
+    """
+    area = (1, 2, 3)
+    count = judged.sum(area, keepdim=True).clamp_min(1)
+    # Centred first: differences of large sums would cost float32 its digits.
+    middle = (restored * judged).sum(area, keepdim=True) / count
+    wanted = (disparity * judged).sum(area, keepdim=True) / count
+    centred = (restored - middle) * judged
+    variance = centred.square().sum(area, keepdim=True) / count
+    covariance = (centred * (disparity - wanted)).sum(area, keepdim=True) / count
+    scale = (covariance / variance.clamp_min(_LEAST_VARIANCE)).clamp_min(0)
+    return wanted + scale * (restored - middle)
 
 
 def train_core(run: TrainingRun, optimiser: Optimiser, *, until: float = float('inf')) -> None:

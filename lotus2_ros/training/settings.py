@@ -120,7 +120,7 @@ class TrainingSettings:
         latent_noise_weight: weight of the autoencoder's KL term.
         decoded_share: share of a batch whose prediction is also compared after decoding.
         decoded_weight: weight of that comparison's absolute error.
-        relative_weight: weight of its relative error of disparity.
+        relative_weight: weight of its relative error of depth, aligned as evaluation does.
         normals_every: the core learns normals, the easier task, in every n-th step only.
         textures: number of textures.
         seed: of scenes, textures and initial weights.
@@ -148,7 +148,7 @@ class TrainingSettings:
     latent_noise_weight: float = 1e-4
     decoded_share: float = 0.1875
     decoded_weight: float = 1.0
-    relative_weight: float = 2.0
+    relative_weight: float = 3.0
     normals_every: int = 2
     textures: int = 192
     seed: int = 2

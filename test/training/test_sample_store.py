@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lotus2_ros.training.core_stage import relative_loss
 from lotus2_ros.training.sample_store import EncodedBatch, SampleFeed, SampleStore
-from lotus2_ros.training.targets import disparity_bounds, disparity_map
 from lotus2_ros.types import DEPTH, NORMALS, TASKS
 
 
@@ -58,22 +56,3 @@ def test_each_sample_serves_as_often_as_asked():
     # Two batches to begin with, then one every two and a half steps.
     assert rendered == [1] * (2 + 19)
     assert stores[0].filled == 0
-
-
-def test_relative_loss_is_the_relative_error_of_disparity():
-    generator = torch.Generator().manual_seed(0)
-    disparity = 0.1 + torch.rand(2, 1, 30, 30, generator=generator)
-    bounds = torch.stack(disparity_bounds(disparity), -1)
-    truth = disparity_map(disparity)[:, :1]
-    low, high = bounds[:, :1, None, None], bounds[:, 1:, None, None]
-    inside = low + (high - low) * (truth + 1) / 2
-    predicted = truth + 0.1 * torch.randn(truth.shape, generator=generator)
-    expected = ((low + (high - low) * (predicted + 1) / 2 - inside).abs() / inside).mean()
-    torch.testing.assert_close(relative_loss(predicted, truth, bounds), expected)
-    assert relative_loss(truth, truth, bounds) == 0
-
-
-def test_what_is_beyond_a_robots_range_does_not_count():
-    bounds = torch.tensor([[0.0, 1.0]])
-    truth = torch.full((1, 1, 2, 2), -0.95)  # 0.025 1/m, 40 m
-    assert relative_loss(truth + 0.5, truth, bounds) == 0
