@@ -155,6 +155,9 @@ CORRIDOR = Scene(
 )
 SCENES = {'room': ROOM, 'yard': YARD, 'corridor': CORRIDOR}
 
+POLE_SCENE = Scene(poles=[(x, y, 0.08, 1.5) for x in (0.9, 2.0) for y in (-1.0, -0.3, 0.4, 1.0)])
+"""Poles from one edge of the image to the other."""
+
 
 def random_scene(rng: np.random.Generator) -> Scene:
     """Boxes of 0.1 to 1 m and poles 3 to 20 cm thick in the first five metres, sometimes a wall."""

@@ -1,0 +1,63 @@
+"""Where a camera is on its robot: height over the ground, tilt, heading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lotus2_ros.geometry.ground_plane import GroundPlane
+
+Float64Array = NDArray[np.float64]
+
+_BODY_FROM_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+"""REP-103: x right, y down, z forward in the optical frame; x forward, y left, z up on a body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mounting:
+    """Pose of a camera in a base frame (x forward, y left, z up) whose origin is on the ground.
+
+    Angles are those of a URDF's rpy for the camera's body frame (x forward): about the fixed axes
+    x, y, z in this order, so a positive pitch looks down.
+
+    Attributes:
+        height: over the ground, above 0 [m].
+        x: forward of the origin [m].
+        y: left of it [m].
+        roll_deg: about the line of sight [deg].
+        pitch_deg: downwards [deg].
+        yaw_deg: to the left [deg].
+    """
+
+    height: float
+    x: float = 0.0
+    y: float = 0.0
+    roll_deg: float = 0.0
+    pitch_deg: float = 0.0
+    yaw_deg: float = 0.0
+
+    @property
+    def optical_to_base(self) -> Float64Array:
+        """(4, 4), points in the optical frame to the base frame."""
+        transform = np.eye(4)
+        turn = np.eye(3)
+        angles = (self.roll_deg, self.pitch_deg, self.yaw_deg)
+        for axis, angle in zip(np.eye(3), angles, strict=True):
+            turn = cv2.Rodrigues(axis * np.radians(angle))[0] @ turn
+        transform[:3, :3] = turn @ _BODY_FROM_OPTICAL
+        transform[:3, 3] = self.x, self.y, self.height
+        return transform
+
+    @property
+    def plane(self) -> GroundPlane:
+        """The ground, seen from the camera."""
+        up = self.optical_to_base[2, :3]
+        return GroundPlane((float(up[0]), float(up[1]), float(up[2])), self.height)
+
+    @property
+    def height_over_ground(self) -> Float64Array:
+        """(a, b, c, d): a x + b y + c z + d is the height of a point of the optical frame [m]."""
+        return np.asarray(self.optical_to_base[2], dtype=np.float64)
