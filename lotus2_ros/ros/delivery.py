@@ -11,7 +11,7 @@ import numpy as np
 from lotus2_ros.ros.monitor import Monitor
 from lotus2_ros.ros.outputs import OutputSet
 from lotus2_ros.ros.problems import ProblemLog
-from lotus2_ros.ros.products import Frame, Products
+from lotus2_ros.ros.products import Frame, FrameScale, Products
 from lotus2_ros.worker.client import WorkerResult, WorkerState
 
 
@@ -63,8 +63,10 @@ class Delivery:
             (self._sharp, frame.sharp.deliver) if result.sharp else (self._core, frame.core.deliver)
         )
         self._monitor.model_problem('')
-        products = Products(frame, result.disparity, result.normals)
+        scale = FrameScale.of(frame.settings)
+        products = Products(frame, result.disparity, result.normals, scale)
         sent, publishing = outputs.publish(products.messages(topics))
+        self._monitor.pixels(products.pixels())
         for topic in products.empty:
             self._monitor.count(f'nothing valid in {topic}')
         if not sent and topics:

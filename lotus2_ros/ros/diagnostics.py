@@ -230,6 +230,8 @@ def _values(health: Health) -> dict[str, str]:
         values[f'latency {stage} p50/p95 [ms]'] = f'{1e3 * median:.1f} / {1e3 * high:.1f}'
     for cause, count in sorted(measured.counts.items()):
         values[f'dropped: {cause}'] = str(count)
+    for cause, (number, share) in sorted(measured.pixels.items()):
+        values[f'pixels: {cause}'] = f'{number} ({100 * share:.1f}% of the last image)'
     for topic, why in health.withheld.items():
         values[f'withheld: ~/{topic}'] = why
     for topic, why in health.incompatible.items():

@@ -1,7 +1,7 @@
-"""Settings as launch arguments: described by settings.py, passed on only when the user gave them.
+"""Settings as launch arguments, passed on only when the user gave them.
 
 A launch file that repeats a default goes stale; one that passes nothing for what was not asked
-leaves the say to the parameter file and then to settings.py.
+leaves the say to the parameter file and then to lotus2_ros.settings.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lotus2_ros.errors import SettingsError
 from lotus2_ros.settings import NodeSettings, PlayerSettings
 
 NOT_GIVEN = ''
-"""Default of every argument here: the parameter keeps what the file or settings.py says."""
+"""Default of every argument here: the parameter keeps what the file or lotus2_ros.settings says."""
 
 TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
 _PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')

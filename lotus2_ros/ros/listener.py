@@ -17,20 +17,15 @@ from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import Image, PointCloud2
 
 from lotus2_ros.ros import plan
 from lotus2_ros.ros.codecs import decode_image
 from lotus2_ros.ros.diagnostics import State
+from lotus2_ros.ros.outputs import message_type
 from lotus2_ros.types import Float32Array, UInt8Array
 
 DIAGNOSTICS = '/diagnostics'
-_TYPES: dict[str, type] = {
-    plan.DEPTH_INFO: CameraInfo,
-    plan.NORMALS_INFO: CameraInfo,
-    plan.POINTS: PointCloud2,
-    plan.NAV_POINTS: PointCloud2,
-}
 _PICTURED = (plan.DEPTH_COLOR, plan.NORMALS_COLOR, plan.POINTS)
 _NANOSECONDS = 1_000_000_000
 _POINT_FIELD = {7: '<f4'}
@@ -112,7 +107,7 @@ class OutputListener:
         self._subscribe(DiagnosticArray, DIAGNOSTICS, QoSProfile(depth=10), self._on_diagnostics)
         for prefix in ('', 'sharp/'):
             for topic in plan.TOPICS:
-                kind = _TYPES.get(topic, Image)
+                kind = message_type(topic)
                 keep = self._keeper(prefix + topic) if topic in _PICTURED else _nothing
                 self._subscribe(kind, f'{node}/{prefix}{topic}', qos, keep)
         self._outputs = [name for name in self._logs if name != image]
@@ -140,9 +135,13 @@ class OutputListener:
             return self._failure
 
     def missing(self) -> list[str]:
-        """Output topics on which nothing has come since the last `restart`."""
+        """Output topics on which nothing has come since the last `restart`, but should have."""
         with self._lock:
-            return [name for name in self._outputs if not self._logs[name].received]
+            return [
+                name
+                for name in self._outputs
+                if not self._logs[name].received and not name.endswith(plan.MAY_BE_SILENT)
+            ]
 
     def received(self, name: str) -> int:
         """How many messages came on a topic since the last `restart`."""
@@ -226,6 +225,8 @@ class OutputListener:
                 encoding = log.last.encoding
             elif hasattr(log.last, 'fields'):
                 encoding = ' '.join(f.name for f in log.last.fields)
+            elif hasattr(log.last, 'ranges'):
+                size = f'{len(log.last.ranges)} beams'
             if hasattr(log.last, 'width'):
                 size = f'{log.last.width}x{log.last.height}'
         return TopicReport(name, log.kind, encoding, size, list(log.received), list(log.latencies))

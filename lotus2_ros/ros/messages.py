@@ -11,16 +11,18 @@ import sys
 from collections.abc import Sequence
 
 import numpy as np
-from sensor_msgs.msg import Image, PointCloud2, PointField
+from sensor_msgs.msg import Image, LaserScan, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from lotus2_ros.types import AnyArray, UInt8Array
+from lotus2_ros.geometry.scan import ScanLayout
+from lotus2_ros.types import AnyArray, Float32Array, UInt8Array
 
 _LAYOUT = {
     '32FC1': (np.float32, 1),
     '32FC3': (np.float32, 3),
     '16UC1': (np.uint16, 1),
     'rgb8': (np.uint8, 3),
+    'mono8': (np.uint8, 1),
 }
 _BIG_ENDIAN = sys.byteorder == 'big'
 
@@ -74,14 +76,36 @@ def organized_cloud_message(
     return message
 
 
-def nav_cloud_message(points: AnyArray, header: Header) -> PointCloud2:
-    """An unorganized, dense PointCloud2 of (N, 3) float32 finite points: x, y, z and no more."""
-    names = [(name, 4 * i, int(PointField.FLOAT32)) for i, name in enumerate('xyz')]
-    message = _cloud(_bytes_of(points), names, 12, header)
+def nav_cloud_message(points: Float32Array, header: Header) -> PointCloud2:
+    """An unorganized, dense PointCloud2 of finite points.
+
+    Args:
+        points: (N, 3) x, y, z, or (N, 4) with the height over the ground.
+        header: stamp and optical frame.
+    """
+    columns = points.shape[1]
+    names = ('x', 'y', 'z', 'height')[:columns]
+    fields = [(name, 4 * i, int(PointField.FLOAT32)) for i, name in enumerate(names)]
+    message = _cloud(_bytes_of(points), fields, 4 * columns, header)
     message.height, message.width = 1, len(points)
-    message.row_step = 12 * len(points)
+    message.row_step = message.point_step * len(points)
     message.is_dense = True
     return message
+
+
+def scan_message(ranges: Float32Array, layout: ScanLayout, header: Header) -> LaserScan:
+    """A LaserScan of (beams,) ranges; all beams are of one moment, so both times are 0."""
+    data = array.array('f')
+    data.frombytes(ranges.tobytes())
+    return LaserScan(
+        header=header,
+        angle_min=layout.angle_min,
+        angle_max=layout.angle_max,
+        angle_increment=layout.angle_increment,
+        range_min=layout.range_min,
+        range_max=layout.range_max,
+        ranges=data,
+    )
 
 
 def _cloud(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +23,7 @@ class Measurements:
         ages: event name to seconds since it last happened; absent if it never did.
         latencies: stage name to (median, 95th percentile) in seconds.
         counts: cause to how often, of drops and other incidents.
+        pixels: cause to how many pixels were left out so far, and their share of the last image.
         problem: what is wrong with the images right now, empty if nothing.
         problem_age: seconds since `problem` began.
     """
@@ -31,6 +32,7 @@ class Measurements:
     ages: dict[str, float] = field(default_factory=dict)
     latencies: dict[str, tuple[float, float]] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    pixels: dict[str, tuple[int, float]] = field(default_factory=dict)
     problem: str = ''
     problem_age: float = 0.0
 
@@ -46,6 +48,7 @@ class Monitor:
         self._last: dict[str, float] = {}
         self._durations: dict[str, deque[float]] = {}
         self._counts: Counter[str] = Counter()
+        self._pixels: dict[str, tuple[int, float]] = {}
         self._problems: dict[str, tuple[str, float]] = {}
 
     def event(self, name: str) -> None:
@@ -62,6 +65,12 @@ class Monitor:
         """A frame was dropped, or another incident worth counting happened."""
         with self._lock:
             self._counts[cause] += 1
+
+    def pixels(self, left_out: Mapping[str, tuple[int, float]]) -> None:
+        """Add the pixels of one image that were left out, by cause: number and share."""
+        with self._lock:
+            for cause, (number, share) in left_out.items():
+                self._pixels[cause] = (self._pixels.get(cause, (0, 0.0))[0] + number, share)
 
     def durations(self, stages: Iterable[tuple[str, float]]) -> None:
         """Add the seconds that stages took."""
@@ -98,6 +107,7 @@ class Monitor:
                 ages={name: now - at for name, at in self._last.items()},
                 latencies={name: _percentiles(d) for name, d in self._durations.items()},
                 counts=dict(self._counts),
+                pixels=dict(self._pixels),
                 problem=problem,
                 problem_age=now - since,
             )

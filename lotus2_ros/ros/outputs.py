@@ -9,17 +9,24 @@ from typing import Any
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
 
 from lotus2_ros.ros import plan
 from lotus2_ros.ros.qos import IncompatibilityLog, output_qos, overridable
 
-_TYPES = {
+_TYPES: dict[str, type] = {
     plan.DEPTH_INFO: CameraInfo,
     plan.NORMALS_INFO: CameraInfo,
     plan.POINTS: PointCloud2,
     plan.NAV_POINTS: PointCloud2,
+    plan.CLEARING: PointCloud2,
+    plan.SCAN: LaserScan,
 }
+
+
+def message_type(topic: str) -> type:
+    """The type of a result topic, given without `~/`."""
+    return _TYPES.get(topic, Image)
 
 
 class OutputSet:
@@ -42,7 +49,7 @@ class OutputSet:
         for topic in plan.TOPICS:
             name = f'~/{prefix}{topic}'
             self._publishers[topic] = node.create_publisher(
-                _TYPES.get(topic, Image),
+                message_type(topic),
                 name,
                 output_qos(),
                 event_callbacks=incompatibilities.publisher(node.resolve_topic_name(name)),

@@ -18,14 +18,20 @@ NORMALS_INFO = 'normals/camera_info'
 NORMALS_COLOR = 'normals/color'
 POINTS = 'points'
 NAV_POINTS = 'points/nav'
+CLEARING = 'points/clearing'
+SCAN = 'scan'
+GROUND = 'ground'
 
 TOPICS = (
     DEPTH_IMAGE,
     DEPTH_INFO,
     NAV_POINTS,
+    CLEARING,
+    SCAN,
     DISPARITY,
     DEPTH_RAW,
     POINTS,
+    GROUND,
     DEPTH_COLOR,
     NORMALS_IMAGE,
     NORMALS_INFO,
@@ -33,8 +39,11 @@ TOPICS = (
 )
 """Every result topic below `~/` and `~/sharp/`, in the order of publication."""
 
-_METRIC = (DEPTH_IMAGE, DEPTH_RAW, NAV_POINTS)
-_NEEDS_CAMERA = (DEPTH_INFO, NORMALS_INFO, POINTS, NAV_POINTS)
+MAY_BE_SILENT = (CLEARING,)
+"""Topics without a message, and rightly so, for images on which nothing is beyond range."""
+
+_METRIC = (DEPTH_IMAGE, DEPTH_RAW, NAV_POINTS, CLEARING, SCAN, GROUND)
+_NEEDS_CAMERA = (DEPTH_INFO, NORMALS_INFO, POINTS, NAV_POINTS, CLEARING, SCAN, GROUND)
 
 RELATIVE_FRAME_SUFFIX = '_relative'
 """Appended to the frame of a cloud that is not metric, so that nobody transforms it by accident."""
@@ -84,6 +93,8 @@ def _tasks_of(topic: str, settings: NodeSettings) -> set[str]:
         return {NORMALS}
     if topic == POINTS and settings.cloud_normals:
         return {DEPTH, NORMALS}
+    if topic == GROUND and NORMALS in settings.tasks:
+        return {DEPTH, NORMALS}
     return {DEPTH}
 
 
@@ -101,4 +112,10 @@ def _reason(topic: str, needs: set[str], settings: NodeSettings, no_camera: str)
             )
     if topic in _NEEDS_CAMERA and no_camera:
         return no_camera
+    if not settings.camera_height and (
+        topic in (SCAN, GROUND) or (topic == NAV_POINTS and settings.nav_height)
+    ):
+        return 'camera_height is 0: nothing is known about the ground (set the camera_... pose)'
+    if topic == SCAN and settings.min_range >= settings.scan_max_range:
+        return 'min_range is not below scan_max_range: no range is left'
     return ''

@@ -10,21 +10,19 @@ from typing import Any
 import numpy as np
 from std_msgs.msg import Header
 
-from lotus2_ros.geometry.cloud import cloud_fields, nav_cloud, organized_cloud
+from lotus2_ros.geometry.cloud import cloud_fields, organized_cloud
 from lotus2_ros.geometry.colormap import colorize_disparity, colorize_normals
 from lotus2_ros.geometry.depth import depth_to_millimetres, disparity_to_depth
-from lotus2_ros.geometry.edges import edge_mask
+from lotus2_ros.geometry.edges import FlyingPixels, flying_pixels
+from lotus2_ros.geometry.intrinsics import Intrinsics
+from lotus2_ros.geometry.limits import LimitedDepth, apply_limits
 from lotus2_ros.geometry.projection import unproject
 from lotus2_ros.ros import plan
 from lotus2_ros.ros.camera import Camera, camera_info_message
-from lotus2_ros.ros.messages import (
-    buffer_of,
-    image_message,
-    nav_cloud_message,
-    organized_cloud_message,
-)
+from lotus2_ros.ros.messages import buffer_of, image_message, organized_cloud_message
+from lotus2_ros.ros.navigation import Navigation
 from lotus2_ros.settings import NodeSettings
-from lotus2_ros.types import Float32Array, UInt8Array
+from lotus2_ros.types import BoolArray, Float32Array, UInt8Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +50,26 @@ class Frame:
     received: float
 
 
+@dataclass(frozen=True)
+class FrameScale:
+    """What makes metres of one frame's disparity d: 1 / z = a d + b.
+
+    Attributes:
+        a: scale, above 0 [1/m].
+        b: shift [1/m].
+        state: where the two come from; 'relative' if they are no metres.
+    """
+
+    a: float
+    b: float
+    state: str
+
+    @classmethod
+    def of(cls, settings: NodeSettings) -> FrameScale:
+        """The scale that the parameters say."""
+        return cls(settings.disparity_scale, settings.disparity_shift, settings.scale_mode)
+
+
 @dataclass(eq=False)
 class Products:
     """Computes and packs what one result yields; every intermediate at most once.
@@ -60,12 +78,14 @@ class Products:
         frame: the image's context.
         disparity: (H, W) float32 or None.
         normals: (H, W, 3) float32 or None.
+        scale: of this frame.
         empty: topics left out because not a single value was valid.
     """
 
     frame: Frame
     disparity: Float32Array | None
     normals: Float32Array | None
+    scale: FrameScale
     empty: list[str] = field(default_factory=list)
 
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, Any]]:
@@ -110,18 +130,41 @@ class Products:
             case plan.POINTS:
                 return self._cloud()
             case plan.NAV_POINTS:
-                return self._nav_cloud()
+                return self._navigation.nav_cloud()
+            case plan.CLEARING:
+                return self._navigation.clearing_cloud()
+            case plan.SCAN:
+                return self._navigation.scan()
+            case plan.GROUND:
+                return self._navigation.ground()
         raise ValueError(f'{topic} is not a result topic')
 
+    def pixels(self) -> dict[str, tuple[int, float]]:
+        """Cause to number and share of pixels, of what has been computed for the messages."""
+        found = {}
+        if '_limited' in vars(self):
+            counts = self._limited.counts
+            total = sum(counts)
+            for cause, number in (
+                ('nearer than min_range', counts.near),
+                ('beyond max_range', counts.far),
+                ('sky', counts.sky),
+                ('invalid', counts.invalid),
+            ):
+                found[cause] = (number, number / total)
+        if '_flying' in vars(self) and self._flying is not None:
+            found['flying'] = (self._flying.pixels, self._flying.share)
+        return found
+
     @cached_property
-    def _depth(self) -> Float32Array:
-        settings = self.frame.settings
+    def _unlimited(self) -> Float32Array:
+        """Z-depth; +Inf at and behind infinity, NaN where the model saw no world."""
         depth = disparity_to_depth(
             _given(self.disparity),
-            scale=settings.disparity_scale,
-            shift=settings.disparity_shift,
-            min_range=settings.min_range,
-            max_range=settings.max_range,
+            scale=self.scale.a,
+            shift=self.scale.b,
+            min_range=0.0,
+            max_range=np.inf,
         )
         camera = self.frame.camera
         valid = camera.valid(depth.shape[1], depth.shape[0]) if camera else None
@@ -131,14 +174,58 @@ class Products:
         return depth
 
     @cached_property
+    def _limited(self) -> LimitedDepth:
+        settings = self.frame.settings
+        sky = None
+        if settings.sky_disparity >= 0.0:
+            sky = _given(self.disparity) <= np.float32(settings.sky_disparity)
+            sky &= ~np.isnan(self._unlimited)
+        return apply_limits(self._unlimited, settings.min_range, settings.max_range, sky)
+
+    @property
+    def _depth(self) -> Float32Array:
+        return self._limited.depth
+
+    @property
     def _any_depth(self) -> bool:
-        return not bool(np.isnan(self._depth).all())
+        counts = self._limited.counts
+        return counts.kept + counts.far + counts.sky > 0
+
+    @cached_property
+    def _flying(self) -> FlyingPixels | None:
+        settings = self.frame.settings
+        if settings.cloud_edge_threshold == 0.0:
+            return None
+        # Before the limits: a ramp that is cut looks less steep than it is.
+        return flying_pixels(
+            self._unlimited,
+            self.normals,
+            self._intrinsics(self._unlimited),
+            ratio=1.0 + settings.cloud_edge_threshold,
+            view_angle=settings.edge_view_angle_deg,
+        )
+
+    @property
+    def _leave_out(self) -> BoolArray | None:
+        return None if self._flying is None else self._flying.mask
 
     @cached_property
     def _points(self) -> Float32Array:
-        depth = self._depth.copy()
-        depth[edge_mask(depth, self.frame.settings.cloud_edge_threshold)] = np.nan
-        return unproject(depth, self._intrinsics(depth))
+        points = unproject(self._depth, self._intrinsics(self._depth))
+        if self._leave_out is not None:
+            points[self._leave_out] = np.nan
+        return points
+
+    @cached_property
+    def _navigation(self) -> Navigation:
+        return Navigation(
+            limited=self._limited,
+            flying=self._leave_out,
+            normals=self.normals,
+            intrinsics=self._intrinsics(self._depth),
+            settings=self.frame.settings,
+            header=self.frame.header,
+        )
 
     def _cloud(self) -> Any | None:
         settings = self.frame.settings
@@ -151,16 +238,12 @@ class Products:
         data, view = buffer_of(height * width * step)
         _, fields, step = organized_cloud(self._points, rgb=rgb, normals=normals, out=view)
         header = self.frame.header
-        if settings.scale_mode == 'relative':
+        if self.scale.state == 'relative':
             frame_id = header.frame_id + plan.RELATIVE_FRAME_SUFFIX
             header = Header(stamp=header.stamp, frame_id=frame_id)
         return organized_cloud_message(data, fields, step, (height, width), header)
 
-    def _nav_cloud(self) -> Any | None:
-        points = nav_cloud(self._points, self.frame.settings.nav_stride)
-        return nav_cloud_message(points, self.frame.header) if len(points) else None
-
-    def _intrinsics(self, values: Float32Array) -> Any:
+    def _intrinsics(self, values: Float32Array) -> Intrinsics:
         camera = self.frame.camera
         if camera is None:
             raise ValueError('a topic that needs intrinsics was planned without a camera')

@@ -39,6 +39,7 @@ IMAGE = '/image'
 
 # Chosen for the look of the pictures, not measured: nothing in a single image gives metres.
 SCALE, SHIFT = 0.7, 0.3
+CAMERA_HEIGHT = 0.8
 
 _SHARP_PATIENCE_S = 60.0
 """How much longer than asked for is listened while topics are missing: sharpening is rare."""
@@ -110,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
                 'lotus2_ros.ros.main',
                 model=args.model, base=args.base, device=args.device,
                 scale_mode='fixed', disparity_scale=SCALE, disparity_shift=SHIFT,
+                camera_height=CAMERA_HEIGHT,
                 # Often enough that each photograph is sharpened once while it is shown.
                 sharpen_rate_hz=min(100.0, max(0.5, count / args.seconds)),
                 max_image_age_s=10.0,
@@ -131,7 +133,7 @@ def _watch(args: argparse.Namespace, node: Process, player: Process) -> int:
         except WorkerError:
             print(f'--- end of {node.log} ---\n{node.tail()}', file=sys.stderr)
             raise
-        reports, scenes = listener.reports(), listener.scenes()
+        reports, scenes, missing = listener.reports(), listener.scenes(), listener.missing()
     finally:
         listener.close()
     print_table(reports)
@@ -141,7 +143,6 @@ def _watch(args: argparse.Namespace, node: Process, player: Process) -> int:
     )
     for path in write_pictures(scenes, args.out):
         print(f'wrote {path}')
-    missing = [report.name for report in reports if not report.received]
     if missing:
         print(f'nothing came on: {", ".join(missing)}', file=sys.stderr)
         print(f'the node said last: {listener.state}', file=sys.stderr)

@@ -11,7 +11,7 @@ from lotus2_ros.settings import NodeSettings, Parameter, PlayerSettings
 
 _HEAD = """# Parameters
 
-Made from `lotus2_ros/settings.py` by `python -m lotus2_ros.tools.parameter_table`; a test holds
+Made from `lotus2_ros/settings/` by `python -m lotus2_ros.tools.parameter_table`; a test holds
 the two together. *Live* parameters change while the node runs (`ros2 param set`); the others are
 refused then, with the reason, and take effect after a cleanup and a new configure. A set of
 parameters is checked as a whole: either all of it applies or none of it.

@@ -276,16 +276,16 @@ def parameters(observer, node: str, names: list[str]) -> list:
 def test_depth_launch_starts_the_node_as_asked(environment, observer, tmp_path):
     log = tmp_path / 'launch.log'
     file = tmp_path / 'overrides.yaml'
-    file.write_text('/**:\n  ros__parameters:\n    max_range: 12.5\n    nav_stride: 8\n')
+    file.write_text('/**:\n  ros__parameters:\n    max_range: 12.5\n    nav_max_points: 8\n')
     arguments = (
         *('image:=/cam/image_raw', 'camera_info:=/cam/info', 'image_transport:=compressed'),
-        *('namespace:=robot', f'params_file:={file}', 'nav_stride:=2', 'model:=nano'),
+        *('namespace:=robot', f'params_file:={file}', 'nav_max_points:=2', 'model:=nano'),
         *('autostart:=false', 'rviz:=true', 'log_level:=debug', 'use_sim_time:=false'),
         'respawn_delay:=0.5',
     )
     with launched(environment, log, 'depth.launch.py', *arguments) as launch:
         (first,) = until(lambda: processes(launch, 'depth_node'), log)
-        names = ['max_range', 'nav_stride', 'model', 'image_transport', 'min_range']
+        names = ['max_range', 'nav_max_points', 'model', 'image_transport', 'min_range']
         defaults = NodeSettings.defaults()
         assert parameters(observer, '/robot/depth_node', names) == [
             *(12.5, 2, 'nano', 'compressed', defaults['min_range'])

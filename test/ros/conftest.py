@@ -48,6 +48,7 @@ def shared_rig(tiny_model: str) -> Iterator[Rig]:
             'disparity_scale': 0.5,
             'disparity_shift': 0.2,
             'cloud_edge_threshold': 0.0,
+            'camera_height': 0.5,
             'sharpen_steps': 2,
             'cpu_threads': 1,
             'stale_timeout_s': 20.0,  # a busy machine is no fault here

@@ -26,13 +26,12 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from lotus2_ros.ros.node import DepthNode
+from lotus2_ros.ros.outputs import message_type
 
 FRAME = 'camera_optical_frame'
 WIDTH, HEIGHT = 64, 48
 _domains = itertools.count()
 _reserved: list[socket.socket] = []
-
-_TYPES = {'camera_info': CameraInfo, 'points': PointCloud2, 'nav': PointCloud2}
 
 
 def next_domain() -> int:
@@ -206,9 +205,11 @@ class Rig:
             self.peer.destroy_subscription(self._subscriptions.pop(topic))
         for topic in topics:
             if topic not in self._subscriptions:
-                message_type = _TYPES.get(topic.rsplit('/', maxsplit=1)[-1], Image)
                 self._subscriptions[topic] = self.peer.create_subscription(
-                    message_type, f'/depth_node/{topic}', self._keeper(topic), qos
+                    message_type(topic.removeprefix('sharp/')),
+                    f'/depth_node/{topic}',
+                    self._keeper(topic),
+                    qos,
                 )
         wait_until(lambda: self.seen_by_node() == set(topics), what=f'the node sees {topics}')
         with self._lock:
@@ -325,6 +326,7 @@ def pixels(message: Image) -> np.ndarray:
     """The values of a result image."""
     dtype, channels = {
         '32FC1': ('<f4', 1), '32FC3': ('<f4', 3), '16UC1': ('<u2', 1), 'rgb8': ('u1', 3),
+        'mono8': ('u1', 1),
     }[message.encoding]  # fmt: skip
     values = np.frombuffer(message.data, dtype).reshape(message.height, message.width, channels)
     return values[..., 0] if channels == 1 else values

@@ -124,13 +124,13 @@ def test_an_image_too_small_for_the_model_is_named_and_survived(rig: Rig) -> Non
         ({'max_range': float('nan')}, 'out of range'),
         ({'disparity_shift': float('inf')}, 'out of range'),
         ({'scale_mode': 'metric'}, 'allowed: relative, fixed'),
-        ({'nav_stride': 0}, 'out of range'),
-        ({'nav_stride': 'four'}, 'Wrong parameter type'),
+        ({'nav_max_points': 0}, 'out of range'),
+        ({'nav_max_points': 'four'}, 'Wrong parameter type'),
         ({'max_side': 7}, 'allowed: 0, or 32 to 4096'),
         ({'no_such_parameter': 1}, 'undeclared'),
         ({'model': 'nano'}, 'deactivate and clean up first'),
         ({'color_min': 0.9, 'color_max': 0.1}, 'color_min 0.9 must be below color_max 0.1'),
-        ({'nav_stride': 8, 'scale_mode': 'nonsense'}, 'allowed: relative, fixed'),
+        ({'nav_max_points': 8, 'scale_mode': 'nonsense'}, 'allowed: relative, fixed'),
     ],
 )
 def test_a_bad_parameter_is_refused_with_its_reason_and_nothing_changes(
@@ -141,7 +141,7 @@ def test_a_bad_parameter_is_refused_with_its_reason_and_nothing_changes(
     assert not done
     assert reason in why
     assert rig.node.settings == before
-    assert rig.node.get_parameter('nav_stride').value == before.nav_stride
+    assert rig.node.get_parameter('nav_max_points').value == before.nav_max_points
 
 
 def test_values_that_fit_only_together_are_set_together(rig: Rig) -> None:

@@ -86,7 +86,7 @@ def test_a_round_trip_twice_in_one_process_leaves_nothing_behind(rig: Rig) -> No
         assert state(rig) == 'inactive'
         assert change_state(rig, Transition.TRANSITION_ACTIVATE), 'legal while loading'
         assert 'model' in rig.wait_state('LOADING', 10.0)['message']
-        assert rig.set(nav_stride=2) == (True, ''), 'parameters answer while loading'
+        assert rig.set(nav_max_points=2000) == (True, ''), 'parameters answer while loading'
         rig.wait_ready()
         rig.send_info(info_of())
         rig.listen('depth/image', 'points')

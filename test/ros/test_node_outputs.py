@@ -12,7 +12,7 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from rig import FRAME, HEIGHT, WIDTH, Rig, image_of, info_of, picture, pixels, points, wait_until
 from sensor_msgs.msg import PointField
 
-from lotus2_ros.ros.plan import TOPICS
+from lotus2_ros.ros.plan import MAY_BE_SILENT, TOPICS
 
 ENCODING = {
     'depth/image': '32FC1',
@@ -21,17 +21,19 @@ ENCODING = {
     'depth/color': 'rgb8',
     'normals/image': '32FC3',
     'normals/color': 'rgb8',
+    'ground': 'mono8',
 }
 SCALE, SHIFT = 0.5, 0.2
 
 
 def test_every_topic_has_its_encoding_size_frame_and_stamp(rig: Rig) -> None:
     rig.listen(*TOPICS)
-    messages = rig.frame()
+    messages = rig.frame(None, *(topic for topic in TOPICS if topic not in MAY_BE_SILENT))
     for topic, message in messages.items():
-        assert message.header.frame_id == FRAME, topic
+        frame = 'base_footprint' if topic == 'scan' else FRAME
+        assert message.header.frame_id == frame, topic
         assert message.header.stamp == messages['depth/image'].header.stamp
-        if topic != 'points/nav':
+        if topic not in ('points/nav', 'scan'):
             assert (message.height, message.width) == (HEIGHT, WIDTH), topic
     for topic, encoding in ENCODING.items():
         message = messages[topic]
@@ -78,14 +80,30 @@ def test_the_organized_cloud_is_the_depth_image_in_space(rig: Rig) -> None:
     np.testing.assert_array_equal(packed & 255, rgb[..., 2])
 
 
-def test_the_nav_cloud_is_finite_dense_and_strided(rig: Rig) -> None:
-    rig.listen('points/nav')
-    cloud = rig.frame()
+def test_the_nav_cloud_is_finite_dense_and_thinned_to_voxels(rig: Rig) -> None:
+    rig.listen('points/nav', 'points')
+    messages = rig.frame()
+    cloud = messages['points/nav']
     assert cloud.is_dense
     assert cloud.height == 1
     assert [f.name for f in cloud.fields] == ['x', 'y', 'z']
-    assert cloud.width == (HEIGHT // 4) * (WIDTH // 4)
-    assert np.isfinite(points(cloud)).all()
+    found = points(cloud)[0]
+    assert np.isfinite(found).all()
+    voxels = np.floor(points(messages['points'])[..., :3].reshape(-1, 3) / np.float32(0.05))
+    occupied = len(np.unique(voxels, axis=0))
+    assert 0.98 * occupied <= cloud.width <= occupied
+
+
+def test_the_scan_is_one_that_consumers_take(rig: Rig) -> None:
+    rig.listen('scan')
+    scan = rig.frame()
+    assert len(scan.ranges) == round((scan.angle_max - scan.angle_min) / scan.angle_increment) + 1
+    ranges = np.array(scan.ranges)
+    hit = np.isfinite(ranges)
+    assert hit.any()
+    assert ranges[hit].min() >= scan.range_min
+    assert ranges[hit].max() <= scan.range_max
+    assert not np.isneginf(ranges).any()
 
 
 @pytest.mark.parametrize(
@@ -147,7 +165,8 @@ def test_relative_mode_withholds_what_is_metric_and_says_why(rig: Rig) -> None:
     values = rig.wait_state('RELATIVE')
     assert 'scale_mode' in values['withheld: ~/depth/image']
     assert 'relative_cloud' in values['withheld: ~/points']
-    for topic in ('depth/image', 'depth/image_raw', 'points', 'points/nav'):
+    metric = ('depth/image', 'depth/image_raw', 'points', 'points/nav', 'points/clearing')
+    for topic in (*metric, 'scan', 'ground'):
         assert rig.of(topic) == []
     assert rig.set(relative_cloud=True) == (True, '')
     cloud = rig.frame(None, 'points')

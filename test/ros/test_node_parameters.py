@@ -54,8 +54,8 @@ def test_descriptors_carry_description_unit_range_and_choices(rig: Rig) -> None:
         assert ('unconfigured' in described[name].additional_constraints) != about.live
     [limits] = described['max_range'].floating_point_range
     assert (limits.from_value, limits.to_value) == (0.01, 10000.0)
-    [limits] = described['nav_stride'].integer_range
-    assert (limits.from_value, limits.to_value) == (1, 64)
+    [limits] = described['nav_max_points'].integer_range
+    assert (limits.from_value, limits.to_value) == (1, 10_000_000)
     assert 'turbo, inferno' in described['colormap'].additional_constraints
 
 
@@ -103,15 +103,32 @@ def test_output_scale(rig: Rig) -> None:
     assert messages['depth/camera_info'].k[0] == pytest.approx(info_of().k[0] / 2)
 
 
-@shows('cloud_edge_threshold')
-def test_cloud_edge_threshold(rig: Rig) -> None:
+@shows('cloud_edge_threshold', 'edge_view_angle_deg')
+def test_flying_pixels(rig: Rig) -> None:
     rig.listen('points')
-    z = points(rig.frame())[..., 2]
-    assert np.isfinite(z).all()
-    left, right = z[:, :-1], z[:, 1:]
-    jumps = np.abs(left - right) / np.minimum(left, right)
-    assert rig.set(cloud_edge_threshold=float(np.percentile(jumps, 95))) == (True, '')
-    assert 0.01 < np.isnan(points(rig.frame())[..., 2]).mean() < 0.9
+    assert np.isfinite(points(rig.frame())[..., 2]).all()
+    # A pixel of so small an image spans a degree: only a wide angle makes its slopes steep.
+    assert rig.set(cloud_edge_threshold=0.01, edge_view_angle_deg=45.0) == (True, '')
+    wide = np.isnan(points(rig.frame())[..., 2]).mean()
+    assert 0.001 < wide < 0.9
+    shown = rig.status()[2]['pixels: flying']
+    assert f'{100 * wide:.1f}% of the last image' in shown
+    assert rig.set(edge_view_angle_deg=1.0) == (True, '')
+    assert np.isnan(points(rig.frame())[..., 2]).mean() < wide
+    assert rig.set(cloud_edge_threshold=5.0, edge_view_angle_deg=45.0) == (True, '')
+    assert np.isnan(points(rig.frame())[..., 2]).mean() < wide
+
+
+@shows('sky_disparity')
+def test_sky(rig: Rig) -> None:
+    rig.listen('depth/image', 'depth/disparity')
+    disparity = pixels(rig.frame()['depth/disparity'])
+    sky = float(np.median(disparity))
+    assert rig.set(sky_disparity=sky) == (True, '')
+    messages = rig.frame()
+    far = np.isposinf(pixels(messages['depth/image']))
+    np.testing.assert_array_equal(far, pixels(messages['depth/disparity']) <= np.float32(sky))
+    assert 'of the last image' in rig.status()[2]['pixels: sky']
 
 
 @shows('cloud_color', 'cloud_normals')
@@ -123,11 +140,94 @@ def test_cloud_fields(rig: Rig) -> None:
     np.testing.assert_allclose(np.linalg.norm(points(cloud)[..., 3:], axis=2), 1.0, atol=1e-4)
 
 
-@shows('nav_stride')
-def test_nav_stride(rig: Rig) -> None:
+@shows('nav_max_points', 'nav_voxel')
+def test_budget_of_the_nav_cloud(rig: Rig) -> None:
     rig.listen('points/nav')
-    assert rig.set(nav_stride=8) == (True, '')
-    assert rig.frame().width == (HEIGHT // 8) * (WIDTH // 8)
+    assert rig.set(nav_voxel=0.001) == (True, '')
+    everything = rig.frame().width
+    assert everything > 0.9 * WIDTH * HEIGHT
+    assert rig.set(nav_voxel=0.2) == (True, '')
+    voxels = rig.frame().width
+    assert 50 < voxels < everything / 2
+    assert rig.set(nav_max_points=50) == (True, '')
+    assert 10 <= rig.frame().width <= 50
+
+
+@shows('nav_height', 'camera_height', 'camera_pitch_deg', 'camera_roll_deg')
+def test_height_of_the_nav_cloud(rig: Rig) -> None:
+    rig.listen('points/nav')
+    pose = {'camera_height': 1.5, 'camera_pitch_deg': 90.0}
+    assert rig.set(nav_height=True, **pose) == (True, '')
+    cloud = rig.frame()
+    assert [f.name for f in cloud.fields] == ['x', 'y', 'z', 'height']
+    np.testing.assert_allclose(points(cloud)[..., 3], 1.5 - points(cloud)[..., 2], atol=1e-5)
+    # On its side: what was to the right is up then, or down.
+    assert rig.set(camera_pitch_deg=0.0, camera_roll_deg=90.0) == (True, '')
+    cloud = rig.frame()
+    np.testing.assert_allclose(points(cloud)[..., 3], 1.5 - points(cloud)[..., 0], atol=1e-5)
+    assert rig.set(camera_height=0.0) == (True, '')
+    rig.send(image_of(picture()))
+    wait_until(lambda: 'camera_height' in rig.status()[2].get('withheld: ~/points/nav', ''))
+
+
+@shows('clearing_range')
+def test_clearing_range(rig: Rig) -> None:
+    rig.listen('depth/image', 'points/clearing')
+    rgb = picture()
+    depth = pixels(rig.frame(rgb, 'depth/image'))
+    assert rig.of('points/clearing') == []
+    assert rig.set(max_range=float(np.percentile(depth, 40)), clearing_range=0.7) == (True, '')
+    messages = rig.frame(rgb)
+    far = points(messages['points/clearing'])[0]
+    np.testing.assert_allclose(np.linalg.norm(far, axis=1), 0.7, rtol=1e-4)
+
+
+@shows('scan_min_height', 'scan_max_height')
+def test_band_of_the_scan(rig: Rig) -> None:
+    rig.listen('scan')
+    assert rig.set(camera_height=1.0, scan_min_height=0.5, scan_max_height=1.5) == (True, '')
+    assert np.isfinite(np.array(rig.frame().ranges)).mean() > 0.8
+    assert rig.set(scan_min_height=-9.0, scan_max_height=-8.0) == (True, '')
+    rig.send(image_of(picture()))
+    wait_until(lambda: rig.counts().get('nothing valid in scan'), what='no scan of an empty band')
+
+
+@shows('base_frame', 'camera_x', 'camera_y', 'camera_yaw_deg', 'scan_increment_deg')
+@shows('scan_max_range')
+def test_layout_of_the_scan(rig: Rig) -> None:
+    rig.listen('scan')
+    rgb = picture()
+    ahead = rig.frame(rgb)
+    assert ahead.header.frame_id == 'base_footprint'
+    assert ahead.range_max == 8.0
+    assert rig.set(base_frame='base', scan_increment_deg=1.0, camera_yaw_deg=90.0) == (True, '')
+    left = rig.frame(rgb)
+    assert left.header.frame_id == 'base'
+    assert left.angle_increment == pytest.approx(np.radians(1.0))
+    middle = 0.5 * (left.angle_min + left.angle_max)
+    assert middle == pytest.approx(np.radians(90.0), abs=0.02)
+    assert rig.set(camera_y=2.0) == (True, '')
+    farther = np.nanmin(np.array(rig.frame(rgb).ranges))
+    assert farther == pytest.approx(np.nanmin(np.array(left.ranges)) + 2.0, abs=0.1)
+    assert rig.set(camera_y=0.0, camera_yaw_deg=0.0, camera_x=1.0) == (True, '')
+    farther = np.nanmin(np.array(rig.frame(rgb).ranges))
+    assert farther == pytest.approx(np.nanmin(np.array(ahead.ranges)) + 1.0, abs=0.1)
+    assert rig.set(scan_max_range=2.5) == (True, '')
+    short = rig.frame(rgb)
+    assert short.range_max == 2.5
+    ranges = np.array(short.ranges)
+    assert np.isposinf(ranges).any()
+    assert not (np.isfinite(ranges) & (ranges > 2.5)).any()
+
+
+@shows('ground_tolerance')
+def test_ground_tolerance(rig: Rig) -> None:
+    rig.listen('ground')
+    assert rig.set(camera_height=0.3, ground_tolerance=0.001) == (True, '')
+    strict = pixels(rig.frame())
+    assert set(np.unique(strict)) <= {0, 127, 255}
+    assert rig.set(ground_tolerance=10.0) == (True, '')
+    assert (pixels(rig.frame()) == 255).sum() < (strict == 255).sum()
 
 
 @shows('colormap', 'color_min', 'color_max')

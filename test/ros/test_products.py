@@ -10,7 +10,7 @@ from lotus2_ros.ros import plan
 from lotus2_ros.ros.camera import Camera
 from lotus2_ros.ros.messages import image_message
 from lotus2_ros.ros.plan import TOPICS, make_plan
-from lotus2_ros.ros.products import Frame, Products
+from lotus2_ros.ros.products import Frame, FrameScale, Products
 from lotus2_ros.settings import NodeSettings
 
 H, W = 12, 16
@@ -19,7 +19,7 @@ CAMERA = Camera(Intrinsics.from_hfov(60.0, 2 * W, 2 * H), None, 'test')
 
 
 def frame(camera: Camera | None = CAMERA, **settings: object) -> Frame:
-    chosen = NodeSettings(**{'scale_mode': 'fixed', **settings})  # type: ignore[arg-type]
+    chosen = NodeSettings(**{'scale_mode': 'fixed', 'camera_height': 0.5, **settings})  # type: ignore[arg-type]
     core = make_plan(TOPICS, chosen, '')
     colors = np.full((H, W, 3), (10, 20, 30), np.uint8)
     return Frame(HEADER, chosen, core, core, camera, colors, epoch=0, received=0.0)
@@ -28,8 +28,14 @@ def frame(camera: Camera | None = CAMERA, **settings: object) -> Frame:
 def made(disparity: np.ndarray, topics: object = TOPICS, **settings: object) -> dict[str, object]:
     normals = np.zeros((H, W, 3), np.float32)
     normals[..., 2] = -1.0
-    products = Products(frame(**settings), disparity, normals)
-    return dict(products.messages(topics))  # type: ignore[arg-type]
+    return dict(products(disparity, normals, **settings).messages(topics))  # type: ignore
+
+
+def products(
+    disparity: np.ndarray, normals: np.ndarray | None = None, **settings: object
+) -> Products:
+    context = frame(**settings)
+    return Products(context, disparity, normals, FrameScale.of(context.settings))
 
 
 def flat(value: float = 0.4) -> np.ndarray:
@@ -42,8 +48,12 @@ def points_of(message: object, columns: int) -> np.ndarray:
 
 
 def test_everything_is_made_in_order_with_the_header_of_the_image() -> None:
-    messages = made(flat())
+    partly_far = flat()
+    partly_far[:4] = -0.5
+    messages = made(partly_far)
     assert tuple(messages) == TOPICS
+    scan = messages.pop(plan.SCAN)
+    assert scan.header.stamp == HEADER.stamp  # type: ignore[attr-defined]
     assert all(message.header == HEADER for message in messages.values())  # type: ignore
 
 
@@ -79,17 +89,100 @@ def test_normals_and_colour_of_the_cloud_are_a_choice() -> None:
     assert (points_of(cloud, 6)[..., 5] == -1).all()
 
 
-def test_points_at_depth_edges_are_left_out_of_both_clouds() -> None:
-    step = flat(0.4)
-    step[:, W // 2 :] = 0.1
-    cloud = points_of(made(step)[plan.POINTS], 4)
+def ramp() -> np.ndarray:
+    """A near wall, a far one, and a smeared edge of two columns between them."""
+    values = flat(0.9)
+    values[:, W // 2 :] = 0.1
+    values[:, W // 2 - 1], values[:, W // 2] = 0.7, 0.4
+    return values
+
+
+def test_flying_pixels_are_left_out_of_all_clouds_and_of_the_scan_and_counted() -> None:
+    # A pixel of so small an image is wide: even this ramp is not steep in it.
+    few = {'nav_voxel': 0.001, 'edge_view_angle_deg': 45.0}
+    kept, cut = made(ramp(), cloud_edge_threshold=0.0, **few), made(ramp(), **few)
+    cloud = points_of(cut[plan.POINTS], 4)
     assert np.isnan(cloud[:, W // 2 - 1 : W // 2 + 1, :3]).all()
     assert np.isfinite(cloud[:, : W // 2 - 1, :3]).all()
-    kept = made(step, cloud_edge_threshold=0.0, nav_stride=1)[plan.NAV_POINTS]
-    cut = made(step, nav_stride=1)[plan.NAV_POINTS]
-    assert kept.width == H * W  # type: ignore[attr-defined]
-    assert cut.width == H * (W - 2)  # type: ignore[attr-defined]
-    assert cut.is_dense  # type: ignore[attr-defined]
+    assert kept[plan.NAV_POINTS].width == H * W  # type: ignore[attr-defined]
+    assert cut[plan.NAV_POINTS].width == H * (W - 2)  # type: ignore[attr-defined]
+    assert cut[plan.NAV_POINTS].is_dense  # type: ignore[attr-defined]
+    ranges = {
+        name: np.array(messages[plan.SCAN].ranges)  # type: ignore[attr-defined]
+        for name, messages in (('kept', kept), ('cut', cut))
+    }
+    assert np.isfinite(ranges['cut']).sum() < np.isfinite(ranges['kept']).sum()
+    made_now = products(ramp(), **few)
+    list(made_now.messages([plan.NAV_POINTS]))
+    assert made_now.pixels()['flying'] == (2 * H, 2 / W)
+
+
+def test_what_limits_took_out_is_counted_by_cause() -> None:
+    values = flat(0.4)
+    values[0], values[1, :2], values[2] = 20.0, -0.5, 0.0
+    made_now = products(values, sky_disparity=0.0, max_range=5.0)
+    list(made_now.messages([plan.DEPTH_IMAGE]))
+    assert made_now.pixels() == {
+        'nearer than min_range': (W, 1 / H),
+        'beyond max_range': (0, 0.0),
+        'sky': (W + 2, (W + 2) / (H * W)),
+        'invalid': (0, 0.0),
+    }
+    made_now = products(values, max_range=5.0)
+    list(made_now.messages([plan.DEPTH_IMAGE]))
+    assert made_now.pixels()['beyond max_range'][0] == W + 2
+    assert products(values).pixels() == {}
+
+
+def test_far_rays_are_in_the_clearing_cloud_and_nowhere_else() -> None:
+    values = flat(0.9)
+    values[:, : W // 2] = -0.5
+    messages = made(values, clearing_range=4.0)
+    clearing = points_of(messages[plan.CLEARING], 3)[0]
+    assert np.isfinite(clearing).all()
+    np.testing.assert_allclose(np.linalg.norm(clearing, axis=1), 4.0, rtol=1e-5)
+    assert (clearing[:, 0] < 0).all()
+    assert (points_of(messages[plan.NAV_POINTS], 3)[0, :, 0] > 0).all()
+    near = points_of(made(values, max_range=3.0)[plan.CLEARING], 3)[0]
+    np.testing.assert_allclose(np.linalg.norm(near, axis=1), 3.0, rtol=1e-5)
+
+
+def test_height_is_that_over_the_ground() -> None:
+    cloud = made(flat(), nav_height=True, camera_height=1.5)[plan.NAV_POINTS]
+    assert [f.name for f in cloud.fields] == ['x', 'y', 'z', 'height']  # type: ignore
+    points = points_of(cloud, 4)[0]
+    np.testing.assert_allclose(points[:, 3], 1.5 - points[:, 1], rtol=1e-5)
+
+
+def test_the_scan_measures_in_the_base_frame() -> None:
+    wall = made(flat(0.4), camera_x=0.3, camera_yaw_deg=90.0)[plan.SCAN]
+    assert wall.header.frame_id == 'base_footprint'  # type: ignore[attr-defined]
+    assert HEADER.frame_id == 'optical'
+    ranges = np.array(wall.ranges)  # type: ignore[attr-defined]
+    angles = wall.angle_min + wall.angle_increment * np.arange(len(ranges))  # type: ignore
+    hit = np.isfinite(ranges)
+    assert hit.any()
+    np.testing.assert_allclose(ranges[hit] * np.sin(angles[hit]), 2.0, rtol=0.02)
+
+
+def test_the_ground_is_told_from_what_rises_from_it() -> None:
+    camera = CAMERA.intrinsics.scaled(W, H)
+    rows = (np.arange(H) - camera.cy) / camera.fy
+    floor = np.maximum(rows / 0.5, 0.05)[:, None]
+    disparity = np.broadcast_to((floor - 0.1), (H, W)).astype(np.float32).copy()
+    disparity[:, :4] = 1.0 / 1.2 - 0.1
+    normals = np.zeros((H, W, 3), np.float32)
+    normals[..., 1] = -1.0
+    [(_, image)] = products(disparity, normals).messages([plan.GROUND])
+    labels = np.frombuffer(image.data, np.uint8).reshape(H, W)
+    assert image.encoding == 'mono8'
+    assert (labels[-2:, 5:] == 127).all()
+    assert (labels[H // 2 - 1, :3] == 255).all()
+
+
+@pytest.mark.parametrize('topic', [plan.NAV_POINTS, plan.CLEARING, plan.SCAN, plan.GROUND])
+def test_nothing_is_said_to_navigation_of_a_frame_without_a_valid_pixel(topic: str) -> None:
+    assert dict(products(flat(1000.0)).messages([topic])) == {}
 
 
 def test_what_is_too_near_is_nan_and_what_is_too_far_is_inf() -> None:
@@ -102,10 +195,10 @@ def test_what_is_too_near_is_nan_and_what_is_too_far_is_inf() -> None:
 
 
 def test_a_frame_without_a_valid_pixel_gives_no_metric_message_at_all() -> None:
-    products = Products(frame(), flat(1000.0), None)
+    invalid = products(flat(1000.0))
     metric = (plan.DEPTH_IMAGE, plan.DEPTH_RAW, plan.POINTS, plan.NAV_POINTS)
-    assert dict(products.messages(metric)) == {}
-    assert set(products.empty) == set(metric)
+    assert dict(invalid.messages(metric)) == {}
+    assert set(invalid.empty) == set(metric)
 
 
 def test_a_frame_wholly_beyond_range_is_told_but_gives_no_cloud_and_no_masked_image() -> None:
@@ -123,9 +216,9 @@ def test_a_relative_cloud_is_in_a_frame_of_its_own() -> None:
 
 
 def test_nothing_is_computed_for_topics_that_are_not_asked_for() -> None:
-    products = Products(frame(camera=None), flat(), None)
-    assert [topic for topic, _ in products.messages([plan.DEPTH_COLOR])] == [plan.DEPTH_COLOR]
-    assert '_depth' not in vars(products)
+    some = Products(frame(camera=None), flat(), None, FrameScale(1.0, 0.1, 'fixed'))
+    assert [topic for topic, _ in some.messages([plan.DEPTH_COLOR])] == [plan.DEPTH_COLOR]
+    assert '_unlimited' not in vars(some)
 
 
 def test_normals_are_three_floats_facing_the_camera_and_bluish_in_colour() -> None:

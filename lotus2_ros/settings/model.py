@@ -1,0 +1,70 @@
+"""What is loaded, where it runs and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lotus2_ros.errors import SettingsError
+from lotus2_ros.settings.base import Settings, setting
+from lotus2_ros.types import TASKS
+
+DEFAULT_MAX_SIDE = 1024
+"""Longest side in pixels the released model is run at; a model folder may name a smaller one."""
+
+AUTO_CPU_PARAMETER_LIMIT = 100_000_000
+"""`device: auto` runs models up to this size on the CPU; larger ones must be asked for."""
+
+CPU_THREAD_ENVIRONMENT = {'GOMP_SPINCOUNT': '5000'}
+"""Put into the environment of what runs the model, before torch loads, where the user has not.
+
+The model's CPU threads then wait for each other asleep. Spinning, they take the cores from camera,
+node and listeners, and on a busy machine a frame takes many times as long.
+"""
+
+
+@dataclass(frozen=True)
+class ModelSettings(Settings):
+    """What is loaded, where it runs and how: all that the model's process needs to start."""
+
+    model: str = setting(
+        'nano', 'Model: nano (bundled), a folder, or a hub id such as jingheya/Lotus-2', live=False
+    )
+    base: str = setting(
+        '', 'FLUX base: a folder or hub id; empty if the model folder holds it', live=False
+    )
+    tasks: tuple[str, ...] = setting(
+        TASKS, 'Tasks to load; each takes memory of its own', choices=TASKS, live=False
+    )
+    device: str = setting(
+        'auto',
+        'Device: cuda, cuda:N, cpu, or auto (a GPU if present; the CPU only for a small model)',
+        live=False,
+    )
+    precision: str = setting(
+        'auto',
+        'Precision of weights and arithmetic; auto is bfloat16 on a GPU, float32 on a CPU',
+        choices=('auto', 'float32', 'bfloat16'),
+        live=False,
+    )
+    load_sharpener: bool = setting(
+        True, 'Load the detail sharpener too; without it sharpening is refused', live=False
+    )
+    cpu_threads: int = setting(
+        0, 'CPU threads of the model; 0 is all cores', minimum=0, maximum=1024, live=False
+    )
+    max_side: int = setting(
+        0,
+        "Longest side the model sees; larger images are reduced; 0 is the model's own limit",
+        unit='px',
+        minimum=0,
+        maximum=4096,
+    )
+
+    def _validate_together(self) -> None:
+        super()._validate_together()
+        if not self.model:
+            raise SettingsError('model is empty; give nano, a folder or a hub id')
+        if not self.tasks or len(set(self.tasks)) != len(self.tasks):
+            raise SettingsError(f'tasks is {list(self.tasks)}; name each wanted task once')
+        if 0 < self.max_side < 32:
+            raise SettingsError(f'max_side is {self.max_side}; allowed: 0, or 32 to 4096 px')

@@ -1,0 +1,131 @@
+"""All settings of `depth_node`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lotus2_ros.errors import SettingsError
+from lotus2_ros.settings.base import setting
+from lotus2_ros.settings.model import ModelSettings
+from lotus2_ros.settings.navigation import NavigationSettings
+
+
+@dataclass(frozen=True)
+class NodeSettings(NavigationSettings, ModelSettings):
+    """All parameters of `depth_node`."""
+
+    autostart: bool = setting(
+        True, 'Configure and activate at start, without a lifecycle manager', live=False
+    )
+    image_transport: str = setting(
+        'raw',
+        'Subscribe to image (raw) or to image/compressed (compressed)',
+        choices=('raw', 'compressed'),
+        live=False,
+    )
+    input_rectified: bool = setting(
+        False, 'The image topic is already rectified: use P and do not undistort'
+    )
+    fallback_hfov_deg: float = setting(
+        0.0,
+        'Horizontal field of view assumed where no valid CameraInfo comes; 0 withholds clouds',
+        unit='deg',
+        minimum=0.0,
+        maximum=170.0,
+    )
+    max_image_age_s: float = setting(
+        2.0,
+        'Older images are dropped (by stamp, against the node clock); 0 accepts any age',
+        unit='s',
+        minimum=0.0,
+        maximum=3600.0,
+    )
+    output_scale: float = setting(
+        1.0, 'Size of what is published relative to the input image', minimum=0.1, maximum=1.0
+    )
+    scale_mode: str = setting(
+        'relative',
+        'relative: disparity only; fixed: metres by z = 1 / (disparity_scale d + disparity_shift)',
+        choices=('relative', 'fixed'),
+    )
+    disparity_scale: float = setting(
+        1.0, 'a in z = 1 / (a d + b)', unit='1/m', minimum=1e-6, maximum=1e6
+    )
+    disparity_shift: float = setting(
+        0.1, 'b in z = 1 / (a d + b)', unit='1/m', minimum=-1e6, maximum=1e6
+    )
+    relative_cloud: bool = setting(
+        False,
+        'In relative mode publish ~/points too, shaped by disparity_scale and disparity_shift, NOT'
+        ' metric, in a frame of its own (<frame>_relative)',
+    )
+    cloud_color: bool = setting(True, 'Add rgb to ~/points')
+    cloud_normals: bool = setting(False, 'Add normal_x, normal_y, normal_z to ~/points')
+    colormap: str = setting(
+        'turbo',
+        'Colours of ~/depth/color',
+        choices=('turbo', 'inferno', 'viridis', 'magma', 'gray'),
+    )
+    color_min: float = setting(
+        0.0, 'Disparity at the far end of the colour map', minimum=-10.0, maximum=10.0
+    )
+    color_max: float = setting(
+        1.0, 'Disparity at the near end of the colour map', minimum=-10.0, maximum=10.0
+    )
+    sharpen_rate_hz: float = setting(
+        0.0,
+        'How often a frame is sharpened; 0 is only on ~/sharpen',
+        unit='Hz',
+        minimum=0.0,
+        maximum=100.0,
+    )
+    sharpen_steps: int = setting(
+        10, 'Rectified-flow steps of the detail sharpener', minimum=1, maximum=10
+    )
+    diagnostics_rate_hz: float = setting(
+        1.0, 'Rate of /diagnostics', unit='Hz', minimum=0.1, maximum=50.0
+    )
+    stale_timeout_s: float = setting(
+        2.0,
+        'Without an image for this long the input is stale',
+        unit='s',
+        minimum=0.1,
+        maximum=3600.0,
+    )
+    load_timeout_s: float = setting(
+        900.0,
+        'Loading that takes longer has failed',
+        unit='s',
+        minimum=1.0,
+        maximum=86400.0,
+        live=False,
+    )
+    frame_timeout_s: float = setting(
+        30.0,
+        'A frame that takes longer means a hung device: the worker is replaced',
+        unit='s',
+        minimum=0.5,
+        maximum=3600.0,
+        live=False,
+    )
+    max_worker_restarts: int = setting(
+        5,
+        'Worker restarts allowed within a minute before the node gives up',
+        minimum=0,
+        maximum=100,
+        live=False,
+    )
+
+    def _validate_together(self) -> None:
+        super()._validate_together()
+        if self.color_min >= self.color_max:
+            raise SettingsError(
+                f'color_min {self.color_min} must be below color_max {self.color_max}'
+            )
+        if self.sharpen_rate_hz > 0 and not self.load_sharpener:
+            raise SettingsError('sharpen_rate_hz is above 0 but load_sharpener is false')
+
+    def model_settings(self) -> ModelSettings:
+        """The part the model's process needs."""
+        names = ModelSettings.parameters()
+        return ModelSettings(**{name: getattr(self, name) for name in names})
