@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import torch
-from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import Tensor, nn
 
 from lotus2_ros.errors import ModelFileError
@@ -56,6 +55,8 @@ def load_vae(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
     Raises:
         ModelFileError: a file, key or shape is wrong, or the VAE does not reduce by 8.
     """
+    from diffusers import AutoencoderKL  # seconds, which prepared models do without
+
     vae = _build(AutoencoderKL, folder)
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     if factor != VAE_FACTOR:
@@ -79,8 +80,11 @@ class BaseTransformer:
         Raises:
             ModelFileError: a file, key or shape is wrong.
         """
+        from diffusers import FluxTransformer2DModel  # as above
+
+        self._kind: Any = FluxTransformer2DModel
         self._folder = folder
-        skeleton = _build(FluxTransformer2DModel, folder)
+        skeleton = _build(self._kind, folder)
         self.config: Any = skeleton.config
         self._shapes = _shapes(skeleton)
         self.targets = target_modules(skeleton)
@@ -144,6 +148,6 @@ class BaseTransformer:
                 tensors[key] = self._shared[place]
             if progress is not None:
                 progress(done / len(self._shapes))
-        transformer = _build(FluxTransformer2DModel, self._folder)
+        transformer = _build(self._kind, self._folder)
         _fill(transformer, tensors)
         return transformer

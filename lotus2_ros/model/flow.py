@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from diffusers import FlowMatchEulerDiscreteScheduler
 
 from lotus2_ros.errors import ModelFileError
+from lotus2_ros.types import Float32Array
 
 TRAIN_TIMESTEPS = 10
 """The sharpener was trained on ten timesteps, not on FLUX's thousand: timestep = 10 sigma."""
@@ -17,6 +18,27 @@ TRAIN_TIMESTEPS = 10
 MAX_STEPS = 10
 MODEL_TIMESTEPS = 1000.0
 """What the transformer divides timesteps by, whatever the scheduler counts in."""
+
+SCHEDULER_CLASS = 'FlowMatchEulerDiscreteScheduler'
+_DEFAULTS: dict[str, Any] = {
+    'shift': 1.0,
+    'use_dynamic_shifting': False,
+    'base_shift': 0.5,
+    'max_shift': 1.15,
+    'base_image_seq_len': 256,
+    'max_image_seq_len': 4096,
+    'time_shift_type': 'exponential',
+}
+"""What diffusers' scheduler takes for an entry that is not there."""
+
+_OTHER_SCHEDULES = (
+    'stochastic_sampling',
+    'invert_sigmas',
+    'shift_terminal',
+    'use_karras_sigmas',
+    'use_exponential_sigmas',
+    'use_beta_sigmas',
+)
 
 
 def dynamic_shift(config: Mapping[str, Any], tokens: int) -> float:
@@ -57,20 +79,24 @@ class FlowSchedule:
         Raises:
             ModelFileError: another class of scheduler, or options that are not plain Euler steps.
         """
-        if config.get('_class_name') != FlowMatchEulerDiscreteScheduler.__name__:
+        if config.get('_class_name') != SCHEDULER_CLASS:
             msg = (
                 f'{source}: _class_name is {config.get("_class_name")!r};'
-                f' expected {FlowMatchEulerDiscreteScheduler.__name__}'
+                f' expected {SCHEDULER_CLASS}'
             )
             raise ModelFileError(msg)
-        for option in ('stochastic_sampling', 'invert_sigmas'):
+        for option in _OTHER_SCHEDULES:
             if config.get(option):
                 raise ModelFileError(f'{source}: {option} is set; the sharpener takes Euler steps')
-        try:
-            kind: Any = FlowMatchEulerDiscreteScheduler
-            self._scheduler = kind.from_config(config, num_train_timesteps=TRAIN_TIMESTEPS)
-        except (TypeError, ValueError, ImportError) as err:
-            raise ModelFileError(f'{source} makes no scheduler: {err}') from err
+        self._config = _DEFAULTS | config
+        for name, default in _DEFAULTS.items():
+            number, value = not isinstance(default, bool | str), self._config[name]
+            if number and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise ModelFileError(f'{source} makes no scheduler: {name} is {value!r}, no number')
+        kind = self._config['time_shift_type']
+        if kind not in {'exponential', 'linear'}:
+            msg = f'{source} makes no scheduler: time_shift_type is {kind!r}'
+            raise ModelFileError(f'{msg}; allowed: exponential, linear')
         self._tables: dict[tuple[int, int], tuple[FlowStep, ...]] = {}
 
     def steps(self, count: int, tokens: int) -> tuple[FlowStep, ...]:
@@ -87,14 +113,21 @@ class FlowSchedule:
             raise ValueError(f'sharpen steps is {count}; allowed: 1 to {MAX_STEPS}')
         key = (count, tokens)
         if key not in self._tables:
-            self._scheduler.set_timesteps(
-                sigmas=np.linspace(1.0, 1.0 / count, count),
-                mu=dynamic_shift(self._scheduler.config, tokens),
-            )
-            sigmas = self._scheduler.sigmas.numpy()
-            deltas = sigmas[1:] - sigmas[:-1]  # float32, as the scheduler subtracts them
-            times = self._scheduler.timesteps.numpy()
+            sigmas = self._shifted(np.linspace(1.0, 1.0 / count, count).astype(np.float32), tokens)
+            times = sigmas * np.float32(TRAIN_TIMESTEPS)
+            # float32 throughout, as the scheduler computes them
+            deltas = np.append(sigmas[1:], np.float32(0)) - sigmas
             self._tables[key] = tuple(
                 FlowStep(float(t), float(d)) for t, d in zip(times, deltas, strict=True)
             )
         return self._tables[key]
+
+    def _shifted(self, sigmas: Float32Array, tokens: int) -> Float32Array:
+        """Sigmas (n,) moved towards noise, the more so the larger the image."""
+        if not self._config['use_dynamic_shifting']:
+            shift = self._config['shift']
+            return np.asarray(shift * sigmas / (1 + (shift - 1) * sigmas), np.float32)
+        weight = dynamic_shift(self._config, tokens)
+        if self._config['time_shift_type'] == 'exponential':
+            weight = math.exp(weight)
+        return np.asarray(weight / (weight + (1 / sigmas - 1)), np.float32)

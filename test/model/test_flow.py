@@ -4,11 +4,13 @@ import itertools
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
+from diffusers import FlowMatchEulerDiscreteScheduler
 from tiny import SCHEDULER
 
 from lotus2_ros.errors import ModelFileError
-from lotus2_ros.model.flow import FlowSchedule
+from lotus2_ros.model.flow import FlowSchedule, dynamic_shift
 
 SOURCE = Path('scheduler_config.json')
 FLUX_DEV = SCHEDULER | {
@@ -64,9 +66,27 @@ def test_number_of_steps_out_of_range(count):
         ({'_class_name': 'DDIMScheduler'}, 'DDIMScheduler'),
         ({'stochastic_sampling': True}, 'stochastic_sampling'),
         ({'invert_sigmas': True}, 'invert_sigmas'),
+        ({'use_karras_sigmas': True}, 'use_karras_sigmas'),
+        ({'shift_terminal': 0.1}, 'shift_terminal'),
+        ({'max_shift': 'much'}, 'max_shift'),
         ({'time_shift_type': 'cubic'}, 'makes no scheduler'),
     ],
 )
 def test_other_schedulers_are_refused(changes, match):
     with pytest.raises(ModelFileError, match=rf'scheduler_config\.json.*{match}'):
         FlowSchedule(FLUX_DEV | changes, SOURCE)
+
+
+@pytest.mark.parametrize('kind', ['exponential', 'linear'])
+@pytest.mark.parametrize('dynamic', [True, False])
+@pytest.mark.parametrize('tokens', [4, 1200, 2304, 5000])
+def test_steps_are_those_of_diffusers_to_the_bit(kind, dynamic, tokens):
+    config = FLUX_DEV | {'time_shift_type': kind, 'use_dynamic_shifting': dynamic}
+    theirs = FlowMatchEulerDiscreteScheduler.from_config(config, num_train_timesteps=10)
+    for count in range(1, 11):
+        theirs.set_timesteps(
+            sigmas=np.linspace(1.0, 1 / count, count), mu=dynamic_shift(config, tokens)
+        )
+        steps = FlowSchedule(config, SOURCE).steps(count, tokens)
+        assert [s.timestep for s in steps] == theirs.timesteps.tolist()
+        assert [s.delta for s in steps] == theirs.sigmas.diff().tolist()

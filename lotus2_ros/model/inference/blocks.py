@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lotus2_ros.model.inference.arithmetic import attend, gelu, modulate, normalize_heads, rotate
+from lotus2_ros.model.inference.low_rank import LowRankLinear, rows
 from lotus2_ros.model.inference.modulation import Affine, Branch, DoubleTable, StreamTable
 
 
@@ -52,7 +53,7 @@ class Heads(nn.Module):
     def keys_and_values(self, normed: Tensor) -> Tensor:
         """(B, T, 2, H, hd) of tokens at the origin whose queries nobody needs."""
         width = self.qkv.in_features
-        both = nn.functional.linear(normed, self.qkv.weight[width:], self.qkv.bias[width:])
+        both = rows(cast('nn.Linear | LowRankLinear', self.qkv), normed, width)
         both = both.view(*both.shape[:2], 2, self.heads, -1)
         normalize_heads(both[:, :, :1], self.weight[1:], self.eps)
         return both

@@ -8,7 +8,7 @@ serves the transformers of all stages and tasks.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +66,13 @@ class Tables(NamedTuple):
     doubles: tuple[DoubleTable, ...]
     singles: tuple[Branch, ...]
     last: Affine
+
+
+class TableSource(Protocol):
+    """Whatever knows the constants of a timestep."""
+
+    def at(self, timestep: float) -> Tables:
+        """The constants of a timestep, 0 to 1000."""
 
 
 class _Weights(NamedTuple):

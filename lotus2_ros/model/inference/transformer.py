@@ -11,7 +11,7 @@ from lotus2_ros.model.conditioning import Conditioning
 from lotus2_ros.model.flow import MAX_STEPS
 from lotus2_ros.model.inference.arithmetic import modulate
 from lotus2_ros.model.inference.blocks import DoubleBlock, SingleBlock
-from lotus2_ros.model.inference.modulation import Modulation, Tables
+from lotus2_ros.model.inference.modulation import Tables, TableSource
 from lotus2_ros.model.inference.recent import Recent
 from lotus2_ros.model.latents import image_ids, pack, unpack
 
@@ -33,7 +33,7 @@ class InferenceTransformer(nn.Module):
     """
 
     def __init__(
-        self, transformer: Any, conditioning: Conditioning, modulation: Modulation
+        self, transformer: Any, conditioning: Conditioning, modulation: TableSource
     ) -> None:
         """Take over a transformer's weights, block by block: it cannot be used afterwards.
 

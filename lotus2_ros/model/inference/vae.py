@@ -13,18 +13,17 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from lotus2_ros.errors import ModelFileError
+from lotus2_ros.model.inference.autoencoder import Doubler, ResidualBlock
 
 
 def prepare_for_cpu(vae: Any, source: Path) -> None:
-    """Rebuild an `AutoencoderKL` in place for fast inference on a CPU; its interface stays.
+    """Rebuild an autoencoder in place for fast inference on a CPU; its interface stays.
 
     Args:
-        vae: diffusers' AutoencoderKL.
+        vae: diffusers' AutoencoderKL, or our Autoencoder.
         source: its folder, for messages.
 
     Raises:
@@ -42,12 +41,44 @@ def prepare_for_cpu(vae: Any, source: Path) -> None:
 
 def _rebuild(module: nn.Module) -> None:
     for name, child in module.named_children():
-        if isinstance(child, ResnetBlock2D):
+        kind = type(child).__name__  # diffusers' by name: importing it takes seconds
+        if kind == 'ResnetBlock2D':
+            _check_residual(child)
+        elif kind == 'Upsample2D':
+            _check_upsampling(child)
+        if kind == 'ResnetBlock2D' or isinstance(child, ResidualBlock):
             setattr(module, name, Residual(child))
-        elif isinstance(child, Upsample2D):
+        elif kind == 'Upsample2D' or isinstance(child, Doubler):
             setattr(module, name, Doubling(child))
         else:
             _rebuild(child)
+
+
+def _check_residual(block: Any) -> None:
+    """See that diffusers' block takes no time embedding, does not resample, and has SiLU."""
+    plain = (
+        isinstance(block.nonlinearity, nn.SiLU)
+        and block.time_emb_proj is None
+        and block.time_embedding_norm in {'default', 'group'}  # the same without an embedding
+        and block.upsample is None
+        and block.downsample is None
+        and block.output_scale_factor == 1.0
+    )
+    if not plain:
+        raise _ForeignPartError('residual blocks with a time embedding or without SiLU')
+
+
+def _check_upsampling(layer: Any) -> None:
+    """See that diffusers' layer doubles and convolves, and nothing else."""
+    plain = (
+        isinstance(layer.conv, nn.Conv2d)
+        and layer.conv.kernel_size == (3, 3)
+        and not layer.use_conv_transpose
+        and layer.norm is None
+        and layer.interpolate
+    )
+    if not plain:
+        raise _ForeignPartError('upsampling that is no doubling and convolution')
 
 
 class _ForeignPartError(Exception):
@@ -114,22 +145,8 @@ class Residual(nn.Module):
     """`x + conv(act(norm(conv(act(norm(x))))))`, x through a 1x1 convolution where C changes."""
 
     def __init__(self, block: Any) -> None:
-        """Take over a `ResnetBlock2D`.
-
-        Raises:
-            _ForeignPartError: it takes a time embedding, resamples, or has another activation.
-        """
+        """Take over a `ResnetBlock2D` or a `ResidualBlock`."""
         super().__init__()
-        plain = (
-            isinstance(block.nonlinearity, nn.SiLU)
-            and block.time_emb_proj is None
-            and block.time_embedding_norm in {'default', 'group'}  # the same without an embedding
-            and block.upsample is None
-            and block.downsample is None
-            and block.output_scale_factor == 1.0
-        )
-        if not plain:
-            raise _ForeignPartError('residual blocks with a time embedding or without SiLU')
         self.norm1 = NormSilu(block.norm1, overwrite=False)
         self.norm2 = NormSilu(block.norm2, overwrite=True)
         self.conv1, self.conv2 = block.conv1, block.conv2
@@ -152,21 +169,8 @@ class Doubling(nn.Module):
     """Along an axis, the taps of the kernel that add up in each tap of the transposed one."""
 
     def __init__(self, layer: Any) -> None:
-        """Take over an `Upsample2D`.
-
-        Raises:
-            _ForeignPartError: it does anything else.
-        """
+        """Take over an `Upsample2D` or a `Doubler`."""
         super().__init__()
-        plain = (
-            isinstance(layer.conv, nn.Conv2d)
-            and layer.conv.kernel_size == (3, 3)
-            and not layer.use_conv_transpose
-            and layer.norm is None
-            and layer.interpolate
-        )
-        if not plain:
-            raise _ForeignPartError('upsampling that is no doubling and convolution')
         kernel = layer.conv.weight.double()  # (out, in, 3, 3)
         kernel = torch.stack([kernel[:, :, list(t)].sum(2) for t in self._TAPS], 2)
         kernel = torch.stack([kernel[..., list(t)].sum(3) for t in self._TAPS], 3)
