@@ -8,22 +8,22 @@ so they are exact; rasterised depth, which the pictures are drawn with, agrees b
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 
 import cv2
 import numpy as np
 
+from lotus2_ros.simulation.engine import NO_OPENGL, load_mujoco, place_camera, view
+from lotus2_ros.simulation.errors import SimulationError
+from lotus2_ros.simulation.model_writer import ModelWriter
+from lotus2_ros.simulation.places import PLACES, Place
 from lotus2_ros.training.evaluation.benchmark import Rules, Sample, Skipped
 from lotus2_ros.training.evaluation.depth_alignment import DepthRange
 from lotus2_ros.training.evaluation.errors import EvaluationError
-from lotus2_ros.training.evaluation.mujoco_model import ModelWriter
-from lotus2_ros.training.evaluation.mujoco_places import PLACES, Place
 from lotus2_ros.training.textures import HELD_OUT_PHOTOGRAPHS, load_photographs
-from lotus2_ros.types import AnyArray, BoolArray, Float32Array, UInt8Array
+from lotus2_ros.types import AnyArray, Float32Array, UInt8Array
 
 SEED = 730_001
 """Scene i is drawn from (SEED, i)."""
@@ -104,14 +104,17 @@ def render_scene(index: int, height: int = 480, width: int = 640) -> Shot:
     Raises:
         EvaluationError: MuJoCo, or OpenGL for it, is not there; or no camera finds a view.
     """
-    mujoco = _mujoco()
+    try:
+        mujoco = load_mujoco()
+    except SimulationError as error:
+        raise EvaluationError(str(error)) from error
     rng = np.random.default_rng((SEED, index))
     writer = ModelWriter(rng, _photographs())
     place = PLACES[index % len(PLACES)](writer)
     model = mujoco.MjModel.from_xml_string(writer.write(place.ambient, place.extent), writer.assets)
     data = mujoco.MjData(model)
-    focal = _choose_camera(mujoco, model, data, place, rng, height)
-    depth, normals, _ = _trace(mujoco, model, data, height, width, focal)
+    focal = _choose_camera(model, data, place, rng, height)
+    depth, normals, _ = _trace(model, data, height, width, focal)
     try:
         with mujoco.Renderer(model, height, width) as renderer:
             renderer.update_scene(data, camera='camera')
@@ -119,14 +122,8 @@ def render_scene(index: int, height: int = 480, width: int = 640) -> Shot:
             renderer.enable_depth_rendering()
             raster = renderer.render().astype(np.float32)
     except Exception as error:  # OpenGL's loaders raise anything, AttributeError included
-        raise EvaluationError(f'{_NO_OPENGL}: {error}') from error
+        raise EvaluationError(f'{NO_OPENGL}: {error}') from error
     return Shot(_photographed(picture, rng), depth, normals, raster, focal)
-
-
-_NO_OPENGL = (
-    'MuJoCo cannot render here; on a machine without display set MUJOCO_GL=egl (Debian: libegl1'
-    ' libgl1-mesa-dri) or MUJOCO_GL=osmesa (libosmesa6)'
-)
 
 
 @functools.cache
@@ -138,22 +135,7 @@ def _photographs() -> list[UInt8Array]:
         raise EvaluationError(msg) from error
 
 
-def _mujoco() -> ModuleType:
-    # Read when mujoco is imported; without a display its default, a window, cannot work.
-    if 'DISPLAY' not in os.environ:
-        os.environ.setdefault('MUJOCO_GL', 'egl')
-    try:
-        import mujoco  # type: ignore[import-not-found, import-untyped, unused-ignore]
-    except ImportError as error:
-        msg = f'the mujoco benchmark needs MuJoCo: pip install mujoco ({error})'
-        raise EvaluationError(msg) from error
-    except Exception as error:
-        raise EvaluationError(f'{_NO_OPENGL}: {error}') from error
-    return mujoco  # type: ignore[no-any-return]
-
-
 def _choose_camera(
-    mujoco: ModuleType,
     model: Any,
     data: Any,
     place: Place,
@@ -165,10 +147,10 @@ def _choose_camera(
     for _ in range(_CAMERAS):
         fovy = float(rng.uniform(38, 62))
         position, rotation = _pose(place, rng)
-        _place(mujoco, model, data, position, rotation, fovy)
+        place_camera(model, data, position, rotation, fovy)
         # A coarse look is enough to choose by.
         focal = 0.5 * 36 / np.tan(np.radians(fovy) / 2)
-        depth, _, things = _trace(mujoco, model, data, 36, 48, float(focal))
+        depth, _, things = _trace(model, data, 36, 48, float(focal))
         seen = np.isfinite(depth) & (depth < _FARTHEST)
         if not seen.any():
             continue
@@ -182,7 +164,7 @@ def _choose_camera(
             best = (score, position, rotation, fovy)
     if best is None:
         raise EvaluationError(f'no camera sees anything in a {place}')
-    _place(mujoco, model, data, *best[1:])
+    place_camera(model, data, *best[1:])
     return float(0.5 * height / np.tan(np.radians(best[3]) / 2))
 
 
@@ -203,45 +185,17 @@ def _pose(place: Place, rng: np.random.Generator) -> tuple[AnyArray, AnyArray]:
     return position, turned
 
 
-def _place(
-    mujoco: ModuleType, model: Any, data: Any, position: AnyArray, rotation: AnyArray, fovy: float
-) -> None:
-    model.camera('camera').fovy[:] = fovy
-    quaternion = np.zeros(4)
-    mujoco.mju_mat2Quat(quaternion, np.ascontiguousarray(rotation).ravel())
-    data.mocap_pos[0], data.mocap_quat[0] = position, quaternion
-    mujoco.mj_forward(model, data)
-
-
 def _trace(
-    mujoco: ModuleType, model: Any, data: Any, height: int, width: int, focal: float
+    model: Any, data: Any, height: int, width: int, focal: float
 ) -> tuple[Float32Array, Float32Array, AnyArray]:
     """Depth, normals and numbers of the geoms at the pixel centres, by MuJoCo's own rays."""
     camera = data.camera('camera')
     rotation: AnyArray = camera.xmat.reshape(3, 3) * [1, -1, -1]  # columns: right, down, forward
     x = (np.arange(width) + 0.5 - width / 2) / focal
     y = (np.arange(height) + 0.5 - height / 2) / focal
-    rays = np.stack([*np.meshgrid(x, y), np.ones((height, width))], -1).reshape(-1, 3)
-    lengths = np.linalg.norm(rays, axis=1)
-    directions = np.ascontiguousarray(rays / lengths[:, None] @ rotation.T)
-    count = height * width
-    geoms, distances = np.full(count, -1, np.int32), np.empty(count)
-    normals = np.zeros(3 * count)
-    mujoco.mj_multiRay(
-        model, data, camera.xpos, directions.ravel(), None, True, -1,
-        geoms, distances, normals, count, 1e9,
-    )  # fmt: skip
-    hit: BoolArray = geoms >= 0
-    depth: AnyArray = np.where(hit, distances / lengths, np.inf)
-    found: AnyArray = normals.reshape(-1, 3) @ rotation  # to the optical frame
-    facing = found * np.where((found * rays).sum(1) > 0, -1.0, 1.0)[:, None]
-    facing[~hit] = 0
-    shape = (height, width)
-    return (
-        depth.reshape(shape).astype(np.float32),
-        facing.reshape(*shape, 3).astype(np.float32),
-        geoms.reshape(shape).clip(0),
-    )
+    rays = np.stack([*np.meshgrid(x, y), np.ones((height, width))], -1)
+    depth, normals, geoms = view(model, data, camera.xpos, rotation, rays)
+    return depth, normals, geoms.clip(0)
 
 
 def _photographed(picture: UInt8Array, rng: np.random.Generator) -> UInt8Array:

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import cv2
 import numpy as np
 
-from lotus2_ros.training.evaluation.mujoco_textures import draw_texture, photograph_texture
+from lotus2_ros.simulation.textures import draw_texture, photograph_texture
 from lotus2_ros.types import AnyArray, UInt8Array
 
 PHOTOGRAPH = 'photograph'
-"""Kind of surface that shows part of a photograph, besides the kinds of `mujoco_textures`."""
+"""Kind of surface that shows part of a photograph, besides the kinds of `textures`."""
 
 
 class ModelWriter:

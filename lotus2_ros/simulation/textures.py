@@ -1,4 +1,4 @@
-"""Surfaces for the MuJoCo scenes: patterns drawn here, and photographs that training never saw."""
+"""Surfaces for MuJoCo models: patterns drawn here, and photographs that training never saw."""
 
 from __future__ import annotations
 

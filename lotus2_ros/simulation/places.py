@@ -1,4 +1,4 @@
-"""Places for the MuJoCo scenes: rooms, stores, yards, table tops, with room for a camera."""
+"""Places for MuJoCo models: rooms, stores, yards, table tops, with room for a camera."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lotus2_ros.training.evaluation import mujoco_things as things
-from lotus2_ros.training.evaluation.mujoco_model import PHOTOGRAPH, ModelWriter
+from lotus2_ros.simulation import things
+from lotus2_ros.simulation.model_writer import PHOTOGRAPH, ModelWriter
 
 _TRIES = 60
 
@@ -40,7 +40,7 @@ def room(model: ModelWriter) -> Place:
     height = rng.uniform(2.4, 3.0)
     _walls(model, half, height, ('wood', 'tiles', 'fabric', 'concrete'), ('plaster', 'fabric'))
     _fixtures(model, half, height)
-    _scatter(model, half, things.FURNITURE, int(rng.integers(5, 10)))
+    scatter(model, half, things.FURNITURE, int(rng.integers(5, 10)))
     warm = rng.uniform(0.85, 1.0), rng.uniform(0.8, 0.95), rng.uniform(0.65, 0.95)
     for _ in range(int(rng.integers(1, 3))):
         at = (rng.uniform(-0.6, 0.6) * half[0], rng.uniform(-0.6, 0.6) * half[1], height - 0.1)
@@ -64,7 +64,7 @@ def store(model: ModelWriter) -> Place:
     for _ in range(int(rng.integers(1, 4))):
         high = (rng.uniform(-0.8, 0.8) * half[0], 0.0, height - rng.uniform(0.15, 0.4))
         model.solid('capsule', pipe, (rng.uniform(0.03, 0.09), half[1]), high, (90, 0, 0))
-    _scatter(model, half, things.STORES, int(rng.integers(10, 20)))
+    scatter(model, half, things.STORES, int(rng.integers(10, 20)))
     for k in (-0.6, 0.1, 0.7):
         model.lamp((0, k * half[1], height - 0.1), (0, 0, -1), (0.45, 0.45, 0.42))
     return Place((half[0] * 0.6, half[1] * 0.9), (0.5, 1.8), (0.3, 1.3), 12.0, 0.38, 8.0)
@@ -83,9 +83,9 @@ def yard(model: ModelWriter) -> Place:
     )
     _path(model)
     half = (9.0, 9.0)
-    taken = _scatter(model, half, (things.house,), int(rng.integers(1, 4)), clear=3.0)
-    _scatter(model, half, things.OUTDOORS, int(rng.integers(9, 18)), taken=taken)
-    _fence(model, rng.uniform(10, 12))
+    taken = scatter(model, half, (things.house,), int(rng.integers(1, 4)), clear=3.0)
+    scatter(model, half, things.OUTDOORS, int(rng.integers(9, 18)), taken=taken)
+    fence(model, rng.uniform(10, 12))
     azimuth, elevation = rng.uniform(0, 2 * math.pi), math.radians(rng.uniform(25, 70))
     sun = (
         -math.cos(azimuth) * math.cos(elevation),
@@ -111,7 +111,7 @@ def table_top(model: ModelWriter) -> Place:
         model.solid('cylinder', side, (0.03, 0.36), (x, 0.3, -0.39))
         model.solid('cylinder', side, (0.03, 0.36), (x, -0.3, -0.39))
     small: tuple[things.Thing, ...] = (things.small_thing,)
-    _scatter(model, (0.62, 0.4), small, int(rng.integers(6, 13)), clear=0.0, guess=0.1)
+    scatter(model, (0.62, 0.4), small, int(rng.integers(6, 13)), clear=0.0, guess=0.1)
     at = (rng.uniform(-0.8, 0.8), rng.uniform(-0.8, 0.8), 1.5)
     model.lamp(at, [-c for c in at], (0.7, 0.66, 0.6))
     return Place((1.0, 1.0), (0.15, 0.7), (0.0, 0.12), 0.5, rng.uniform(0.3, 0.5), 2.0)
@@ -173,7 +173,8 @@ def _path(model: ModelWriter) -> None:
     model.solid('plane', paving, (20, model.rng.uniform(0.6, 2.0), 1), (0, 0, 0.01), (0, 0, yaw))
 
 
-def _fence(model: ModelWriter, reach: float) -> None:
+def fence(model: ModelWriter, reach: float) -> None:
+    """A wooden fence around a square, `reach` from its middle to a side [m]."""
     wood = model.surface('wood', shine=0)
     for yaw in (0, 90, 180, 270):
         with model.group((0, 0, 0), yaw):
@@ -184,7 +185,7 @@ def _fence(model: ModelWriter, reach: float) -> None:
                 model.solid('box', wood, (0.06, 0.03, 0.6), (k * 0.75, reach - 0.04, 0.6))
 
 
-def _scatter(
+def scatter(
     model: ModelWriter,
     half: tuple[float, float],
     makers: Sequence[things.Thing],

@@ -1,4 +1,4 @@
-"""Furniture, vessels, plants and vehicles for the MuJoCo scenes.
+"""Furniture, vessels, plants and vehicles for MuJoCo models.
 
 Each stands on z = 0 of the group it is built in. Measures in metres.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from lotus2_ros.training.evaluation import mujoco_meshes as meshes
-from lotus2_ros.training.evaluation.mujoco_model import PHOTOGRAPH, ModelWriter
+from lotus2_ros.simulation import meshes
+from lotus2_ros.simulation.model_writer import PHOTOGRAPH, ModelWriter
 
 Thing = Callable[[ModelWriter], float]
 """Builds a thing around the origin and returns the radius it takes up on the floor."""

@@ -1,4 +1,4 @@
-"""Meshes for the MuJoCo scenes: turned vessels, rings, roofs, stones."""
+"""Meshes for MuJoCo models: turned vessels, rings, roofs, stones."""
 
 from __future__ import annotations
 
