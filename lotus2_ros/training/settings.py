@@ -121,7 +121,7 @@ class TrainingSettings:
         decoded_share: share of a batch whose prediction is also compared after decoding.
         decoded_weight: weight of that comparison's absolute error.
         relative_weight: weight of its relative error of depth, aligned as evaluation does.
-        normals_every: the core learns normals, the easier task, in every n-th step only.
+        normals_every: normals, the easier task, are learnt in every n-th step only.
         textures: number of textures.
         seed: of scenes, textures and initial weights.
         precision: 'bfloat16' (autocast) or 'float32' (TF32 on GPUs that have it).
@@ -146,10 +146,10 @@ class TrainingSettings:
     stored_samples: int = 12_288
     vae_batch: int = 64
     latent_noise_weight: float = 1e-4
-    decoded_share: float = 0.1875
+    decoded_share: float = 0.5
     decoded_weight: float = 1.0
-    relative_weight: float = 3.0
-    normals_every: int = 2
+    relative_weight: float = 4.0
+    normals_every: int = 4
     textures: int = 192
     seed: int = 2
     precision: str = 'bfloat16'

@@ -1,7 +1,9 @@
 """Stage two: the detail sharpener, a rectified flow from the core's latent to the true one.
 
 Minimises |(z_c - z_f) - g(z_t, t)|² with z_t = t z_c + (1 - t) z_f, where z_c comes from the
-trained core and z_f is the ground truth's latent. Only the sharpener's adapters are trained.
+trained core and z_f is the ground truth's latent; for a part of each batch the fine latent that the
+velocity implies, z_t - t g, is also compared after decoding, as in the core's stage. Only the
+sharpener's adapters are trained.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ import torch
 from torch import Tensor
 
 from lotus2_ros.model.flow import MAX_STEPS, dynamic_shift
+from lotus2_ros.training.core_stage import decoded_losses
 from lotus2_ros.training.optimiser import Optimiser
 from lotus2_ros.training.random_draws import Draws
 from lotus2_ros.training.recording import Descent, Figures, RecordedStep
 from lotus2_ros.training.run import REPORT_EVERY, TrainingRun
 from lotus2_ros.training.sample_store import SampleStore
 from lotus2_ros.training.scheduler import SCHEDULER_CONFIG
-from lotus2_ros.types import TASKS
+from lotus2_ros.types import DEPTH, TASKS
 
 
 def inference_times(steps: Tensor, index: Tensor, tokens: int) -> Tensor:
@@ -59,18 +62,21 @@ def train_sharpener(run: TrainingRun, optimiser: Optimiser, *, until: float = fl
     descent = Descent(optimiser, enabled=run.recorded)
     rows = [torch.zeros(settings.batch, dtype=torch.int64, device=run.device) for _ in feed.stores]
     times = {task: torch.zeros(settings.batch, device=run.device) for task in TASKS}
-    steps: dict[int, RecordedStep] = {}
+    steps: dict[tuple[int, tuple[str, ...]], RecordedStep] = {}
     clock.start(until)
     while clock.running:
         size = run.draw_size()
         height, width = settings.sizes[size]
+        tasks = TASKS if clock.steps % settings.normals_every == 0 else (DEPTH,)
         rows[size].copy_(feed.rows(size, run.draws.index))
-        for time in times.values():
-            time.copy_(draw_times(run.draws, settings.batch, height * width // 256))
-        if size not in steps:
-            losses = functools.partial(flow_losses, run, feed.stores[size], rows[size], times)
-            steps[size] = RecordedStep(losses, descent)
-        figures = steps[size]()
+        for task in tasks:
+            times[task].copy_(draw_times(run.draws, settings.batch, height * width // 256))
+        key = (size, tasks)
+        if key not in steps:
+            chosen = {task: times[task] for task in tasks}
+            losses = functools.partial(flow_losses, run, feed.stores[size], rows[size], chosen)
+            steps[key] = RecordedStep(losses, descent)
+        figures = steps[key]()
         if clock.steps % REPORT_EVERY == 0 or not clock.running:
             run.tell('sharpener', clock.steps, figures)
 
@@ -97,5 +103,6 @@ def flow_losses(
             velocity = run.network.velocity(state, time * MAX_STEPS / 1000, task)
             figures[task] = (velocity.float() - (coarse - fine)).square().mean()
             figures[f'{task} zero'] = (coarse - fine).square().mean()
-            loss = loss + figures[task]
+            implied = state - share * velocity.float()
+            loss = loss + figures[task] + decoded_losses(run, implied, batch, task, figures)
     return loss, figures
