@@ -50,6 +50,7 @@ setup(
         (f'share/{NAME}', ['package.xml']),
         (f'share/{NAME}/launch', files('launch/*.launch.py')),
         (f'share/{NAME}/config', files('config/*')),
+        (f'share/{NAME}/config/nav2', files('config/nav2/*')),
     ],
     install_requires=requirements('requirements.txt'),
     extras_require={

@@ -69,7 +69,9 @@ def test_share_holds_what_ros_looks_for(wheel):
     share = {n.partition('.data/data/share/')[2] for n in wheel.namelist() if '.data/' in n}
     wanted = {'ament_index/resource_index/packages/lotus2_ros', 'lotus2_ros/package.xml'}
     wanted |= {f'lotus2_ros/launch/{p.name}' for p in (ROOT / 'launch').glob('*.launch.py')}
-    wanted |= {f'lotus2_ros/config/{p.name}' for p in (ROOT / 'config').iterdir()}
+    wanted |= {
+        f'lotus2_ros/{p.relative_to(ROOT)}' for p in (ROOT / 'config').rglob('*') if p.is_file()
+    }
     assert {'lotus2_ros/launch/depth.launch.py', 'lotus2_ros/config/depth.rviz'} <= wanted
     assert share == wanted
 
