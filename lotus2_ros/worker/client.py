@@ -38,6 +38,7 @@ class WorkerClient:
         load_timeout_s: loading that takes longer has failed and is tried again.
         frame_timeout_s: a worker that has frames but finishes none for this long is replaced.
         max_restarts: restarts allowed within a minute before the client gives up.
+        streams: how many cameras share the model; they take turns.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class WorkerClient:
         load_timeout_s: float,
         frame_timeout_s: float,
         max_restarts: int,
+        streams: int = 1,
     ) -> None:
         self._settings = settings
+        self._streams = streams
         self._listener = listener
         self._limits = Limits(load_timeout_s, frame_timeout_s, max_restarts)
         defaults = NodeSettings()
@@ -69,7 +72,9 @@ class WorkerClient:
         with self._life:
             if self._supervisor is not None:
                 raise WorkerError(f'the worker cannot be started: it is {self.state}')
-            supervisor = Supervisor(self._settings, self._listener, self._limits, self._sharpening)
+            supervisor = Supervisor(
+                self._settings, self._listener, self._limits, self._sharpening, self._streams
+            )
             # Set first: the listener may look at the client from its first callback on.
             self._supervisor = supervisor
             try:
@@ -126,28 +131,32 @@ class WorkerClient:
         sharp_tasks: tuple[str, ...] = (),
         max_side: int = 0,
         output_size: tuple[int, int] | None = None,
+        stream: int = 0,
         context: Any = None,
     ) -> bool:
-        """Send the frame begun last; a newer frame replaces one that still waits.
+        """Send the frame begun last; it replaces one of its stream that still waits.
 
         Args:
             tasks: wanted in the core result, a subset of the loaded tasks.
             sharp_tasks: wanted in a sharpened result, if this frame is sharpened.
             max_side: longest side in pixels the model sees; 0 is the model's own limit.
             output_size: (height, width) of the results, at most the image's; None is the image's.
+            stream: which camera's it is, from 0.
             context: any object; handed back with the results of this frame.
 
         Returns:
             False if the worker was lost meanwhile: the frame is refused, `context` is not reported.
 
         Raises:
-            WorkerError: no frame was begun.
+            WorkerError: no frame was begun, or there is no such stream.
             SettingsError: a task is unknown or not loaded.
             ImageError: output_size is larger than the image.
         """
         begun, self._begun = self._begun, None
         if begun is None:
             raise WorkerError('commit_frame without a frame begun by begin_frame')
+        if not 0 <= stream < self._streams:
+            raise WorkerError(f'stream {stream} of a frame: there are {self._streams}, from 0')
         session, (height, width) = begun
         unknown = [name for name in (*tasks, *sharp_tasks) if name not in self._settings.tasks]
         if unknown or not tasks + sharp_tasks:
@@ -167,6 +176,7 @@ class WorkerClient:
             sharp_tasks=sharp_tasks,
             max_side=max_side,
             output_size=output_size,
+            stream=stream,
             context=context,
         )
 
@@ -178,6 +188,7 @@ class WorkerClient:
         sharp_tasks: tuple[str, ...] = (),
         max_side: int = 0,
         output_size: tuple[int, int] | None = None,
+        stream: int = 0,
         context: Any = None,
     ) -> bool:
         """Copy `rgb` (H, W, 3) uint8 into shared memory and send it; see `commit_frame`.
@@ -199,6 +210,7 @@ class WorkerClient:
             sharp_tasks=sharp_tasks,
             max_side=max_side,
             output_size=output_size,
+            stream=stream,
             context=context,
         )
 

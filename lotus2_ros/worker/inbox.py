@@ -1,4 +1,4 @@
-"""The receiving thread of the model's process: the newest frame, options, free result slots."""
+"""The receiving thread of the model's process: the newest frames, options, free result slots."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class Inbox:
-    """What has arrived and not been dealt with, never more than one frame of it.
+    """What has arrived and not been dealt with, never more than one frame of each stream.
+
+    The streams take turns, so that a fast camera does not keep a slow one waiting.
 
     The thread ends the whole process when the client is gone, however busy the model is: an orphan
     must not keep GPU memory.
@@ -37,7 +39,8 @@ class Inbox:
         self._channel = channel
         self._changed = threading.Condition()
         self._version = 0
-        self._waiting: Frame | None = None
+        self._waiting: dict[int, Frame] = {}
+        self._last_stream = -1
         self._rings: dict[int, Ring] = {}
         self._current: tuple[Ring, SlotPool] | None = None
         self._sharpening: Configure | None = None
@@ -70,7 +73,8 @@ class Inbox:
                 case Frame():
                     # Looks the slot up now, so that a bad message is not blamed on the model.
                     self.ring(message.ring).image(message.slot, message.height, message.width)
-                    replaced, self._waiting = self._waiting, message
+                    replaced = self._waiting.get(message.stream)
+                    self._waiting[message.stream] = message
                 case UseRing():
                     self._use_ring(message)
                 case ReleaseResult():
@@ -117,12 +121,16 @@ class Inbox:
             self._changed.wait_for(lambda: self._version != version)
 
     def take_frame(self) -> Frame | None:
-        """The newest frame, once there is room for its result: until then it may be replaced."""
+        """The newest frame of the stream whose turn it is, once there is room for its result.
+
+        Until then it may be replaced by a newer one of its stream.
+        """
         with self._changed:
-            if self._current is None or not self._current[1].free:
+            if self._current is None or not self._current[1].free or not self._waiting:
                 return None
-            frame, self._waiting = self._waiting, None
-            return frame
+            later = [stream for stream in self._waiting if stream > self._last_stream]
+            self._last_stream = min(later or self._waiting)
+            return self._waiting.pop(self._last_stream)
 
     def take_result_slot(self) -> tuple[Ring, int]:
         """A free result slot of the current ring; waits for one."""
@@ -143,7 +151,7 @@ class Inbox:
             return options
 
     def drop_outgrown_rings(self) -> list[int]:
-        """Unmap rings that neither the waiting frame nor future results use.
+        """Unmap rings that neither waiting frames nor future results use.
 
         To be called while no frame is being worked on.
 
@@ -152,8 +160,7 @@ class Inbox:
         """
         with self._changed:
             used = set() if self._current is None else {self._current[0].number}
-            if self._waiting is not None:
-                used.add(self._waiting.ring)
+            used.update(frame.ring for frame in self._waiting.values())
             dropped = [number for number in self._rings if number not in used]
             for number in dropped:
                 del self._rings[number]

@@ -41,9 +41,10 @@ class FrameEntry:
 class FrameLedger:
     """Frames and rings of one worker process."""
 
-    def __init__(self, result_channels: int) -> None:
-        """Expect results of that many float32 channels a pixel."""
+    def __init__(self, result_channels: int, streams: int = 1) -> None:
+        """Expect results of that many float32 channels a pixel, for so many streams of images."""
         self._result_channels = result_channels
+        self._streams = streams
         self._rings: dict[int, tuple[Ring, SlotPool]] = {}
         self._current = 0
         self._last_sequence = 0
@@ -62,7 +63,7 @@ class FrameLedger:
             WorkerError: no memory for it.
         """
         check_image_size(height, width)
-        layout = RingLayout.for_pixels(height * width, self._result_channels)
+        layout = RingLayout.for_pixels(height * width, self._result_channels, self._streams)
         if self._current and self._rings[self._current][0].layout.holds(layout):
             return None
         ring, descriptor = create_ring(self._current + 1, layout)

@@ -49,9 +49,13 @@ class UseRing:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """To the worker: an image waits in a slot. `output_size` is (height, width) of the results."""
+    """To the worker: an image of a stream (a camera) waits in a slot.
+
+    `output_height` and `output_width` are those of the results.
+    """
 
     sequence: int
+    stream: int
     ring: int
     slot: int
     height: int

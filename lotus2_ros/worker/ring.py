@@ -19,8 +19,8 @@ import numpy as np
 from lotus2_ros.errors import ImageError, WorkerError
 from lotus2_ros.types import Float32Array, UInt8Array
 
-IMAGE_SLOTS = 4
-"""One with the model, one waiting, one on its way, one being written."""
+IMAGE_SLOTS = 3
+"""One with the model, one on its way, one being written; and one waiting for each stream."""
 
 RESULT_SLOTS = 3
 """One being written, one on its way, one being read."""
@@ -49,10 +49,10 @@ class RingLayout:
     result_bytes: int
 
     @classmethod
-    def for_pixels(cls, pixels: int, result_channels: int) -> RingLayout:
+    def for_pixels(cls, pixels: int, result_channels: int, streams: int = 1) -> RingLayout:
         """For images of up to `pixels` and that many float32 `result_channels` a pixel."""
         return cls(
-            IMAGE_SLOTS,
+            IMAGE_SLOTS + streams,
             _rounded_up(pixels * 3),
             RESULT_SLOTS,
             _rounded_up(pixels * 4 * result_channels),

@@ -59,12 +59,14 @@ class Session:
         settings: ModelSettings,
         listener: WorkerListener,
         tally: Tally,
+        streams: int = 1,
     ) -> None:
         self._channel = process.channel
         self._listener = listener
         self._tally = tally
         self._lock = threading.Lock()
-        self._ledger = FrameLedger((DEPTH in settings.tasks) + 3 * (NORMALS in settings.tasks))
+        channels = (DEPTH in settings.tasks) + 3 * (NORMALS in settings.tasks)
+        self._ledger = FrameLedger(channels, streams)
         self._closed = False
 
     def send_if_alive(self, message: Message) -> bool:
@@ -104,6 +106,7 @@ class Session:
         sharp_tasks: tuple[str, ...],
         max_side: int,
         output_size: tuple[int, int] | None,
+        stream: int,
         context: Any,
     ) -> bool:
         """See `WorkerClient.commit_frame`; arguments are checked already."""
@@ -114,6 +117,7 @@ class Session:
             height, width = output_size or (entry.height, entry.width)
             message = Frame(
                 sequence=entry.sequence,
+                stream=stream,
                 ring=entry.ring,
                 slot=entry.slot,
                 height=entry.height,

@@ -109,11 +109,13 @@ class Supervisor:
         listener: WorkerListener,
         limits: Limits,
         sharpening: Configure,
+        streams: int = 1,
     ) -> None:
         self._settings = settings
         self._listener = listener
         self._limits = limits
         self._sharpening = sharpening
+        self._streams = streams
         self._lock = threading.Lock()
         self._status = Status()
         self._process: WorkerProcess | None = None
@@ -218,7 +220,7 @@ class Supervisor:
             process = WorkerProcess()
         except WorkerError as err:
             return _Loss(str(err))
-        session = Session(process, self._settings, self._listener, self.tally)
+        session = Session(process, self._settings, self._listener, self.tally, self._streams)
         cause = 'worker lost'
         try:
             with self._lock:

@@ -35,7 +35,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.rings.append(grown[0].number)
         view = self.ledger.begin(height, width)
         in_current = [s for r, s in self.waiting.values() if r == self.rings[-1]]
-        assert (view is None) == (len(in_current) == IMAGE_SLOTS)
+        assert (view is None) == (len(in_current) == IMAGE_SLOTS + 1)
         if view is None or not commit:
             return
         assert view.shape == (height, width, 3)
