@@ -18,6 +18,9 @@ NORMALS = 'normals'
 TASKS = (DEPTH, NORMALS)
 """Task names as users write them, in the order in which they are computed."""
 
+PREPARED_FILE = 'lotus2_prepared.json'
+"""The manifest by which a folder is known to hold a prepared model."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prediction:

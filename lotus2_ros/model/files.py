@@ -19,6 +19,7 @@ from lotus2_ros.errors import ModelFileError
 
 WEIGHTS_STEM = 'diffusion_pytorch_model'
 _FLOATS = {'F64', 'F32', 'F16', 'BF16'}
+_EIGHT_BITS = 'F8_E4M3'
 _ZIP_MAGIC = b'PK\x03\x04'
 _MANY = 4
 
@@ -154,6 +155,26 @@ class WeightFiles:
         # A copy, since the mapping would fault if the file were replaced under a running model.
         loaded: Tensor = handle.get_tensor(key).clone()
         return loaded
+
+    def stored(self, key: str, device: torch.device) -> Tensor:
+        """Read one tensor onto a device as it is stored, 8-bit floating point included.
+
+        For a GPU the bytes go from the mapped file to the device, without a copy in between.
+
+        Raises:
+            ModelFileError: the tensor is not of floating point.
+        """
+        path, handle = self._handles[key]
+        kind = handle.get_slice(key).get_dtype()
+        if kind not in _FLOATS | {_EIGHT_BITS}:
+            raise ModelFileError(f'{path}: {key} is {kind}; expected floating point')
+        mapped: Tensor = handle.get_tensor(key)
+        return mapped.clone() if device.type == 'cpu' else mapped.to(device)
+
+    def row(self, key: str, index: int) -> Tensor:
+        """Read one row of a tensor into memory of its own, on the CPU."""
+        part: Tensor = self._handles[key][1].get_slice(key)[index]
+        return part.clone()
 
     def check(self, expected: Mapping[str, tuple[int, ...]]) -> None:
         """Hold keys and shapes against what a module expects.

@@ -35,6 +35,7 @@ class ModelFolders:
     Attributes:
         model: folder of the Lotus-2 files.
         base: folder of the FLUX base; the same one where the model is complete in itself.
+        model_name: the model as the user named it.
         base_name: the base as the user named it.
         base_from_hub: the base lies in the hub's cache, which is not ours to write into.
         name: the model's name for people.
@@ -43,6 +44,7 @@ class ModelFolders:
 
     model: Path
     base: Path
+    model_name: str
     base_name: str
     base_from_hub: bool
     name: str
@@ -54,16 +56,18 @@ class Lotus2Model:
     """A loaded model.
 
     Attributes:
-        vae: diffusers' AutoencoderKL.
+        vae: diffusers' AutoencoderKL, or our Autoencoder.
         tasks: task name to its network, in the order of the task table.
         schedule: the sharpener's steps.
         parameters: number of parameters of one transformer.
+        weights: precision of the weights where it is another one than that of arithmetic.
     """
 
     vae: Any
     tasks: dict[str, TaskNetwork]
     schedule: FlowSchedule
     parameters: int
+    weights: str = ''
 
 
 def locate(
@@ -93,6 +97,7 @@ def locate(
     return ModelFolders(
         model=folder,
         base=base_folder,
+        model_name=str(model),
         base_name=str(base or model),
         base_from_hub=sources.is_hub_id(base or model),
         name=str(about.get('name', model)),

@@ -13,8 +13,11 @@ from lotus2_ros.errors import DeviceError, SettingsError
 from lotus2_ros.model import loading
 from lotus2_ros.model.base import BaseTransformer
 from lotus2_ros.model.flow import MAX_STEPS
+from lotus2_ros.model.prepared.folder import PreparedFolder, find_prepared
+from lotus2_ros.model.prepared.loading import load as load_prepared
 from lotus2_ros.model.tasks import TASKS
 from lotus2_ros.runtime.device import (
+    AUTO,
     choose_device,
     choose_precision,
     device_name,
@@ -70,7 +73,7 @@ class Lotus2Predictor:
         """Load a model.
 
         Args:
-            model: 'nano', a folder, or a hub id.
+            model: 'nano', a folder, prepared or not, or a hub id.
             tasks: which to load; each takes memory of its own.
             base: FLUX base, a folder or a hub id; None or '' if the model's folder holds it.
             device: 'cpu', 'cuda', 'cuda:N'; None or 'auto' chooses, see `choose_device`.
@@ -95,6 +98,19 @@ class Lotus2Predictor:
         choose_device(device, None)  # fails before anything is fetched or read
         if cpu_threads:
             torch.set_num_threads(cpu_threads)
+        prepared = find_prepared(model)
+        if prepared is not None:
+            if base:
+                raise SettingsError(f'{prepared} is prepared and takes no base; leave it out')
+            return cls._from_prepared(
+                PreparedFolder(prepared),
+                names,
+                device=device,
+                precision=precision,
+                sharpener=sharpener,
+                max_side=max_side,
+                progress=progress,
+            )
         folders = loading.locate(model, base or None, names, sharpener=sharpener)
         with BaseTransformer(folders.base / 'transformer') as transformer:
             place = choose_device(device, transformer.parameters)
@@ -126,6 +142,43 @@ class Lotus2Predictor:
             sharpener=sharpener,
         )
 
+    @classmethod
+    def _from_prepared(
+        cls,
+        folder: PreparedFolder,
+        names: Sequence[str],
+        *,
+        device: str | None,
+        precision: str | None,
+        sharpener: bool,
+        max_side: int,
+        progress: Callable[[str, float], None] | None,
+    ) -> Self:
+        """Load a prepared folder, which has its precision already."""
+        made = folder.manifest.precision
+        if precision not in {None, '', AUTO, made}:
+            msg = f'precision is {precision!r}, but {folder.path} was prepared in {made}'
+            raise SettingsError(f'{msg}; leave it at auto, or prepare the model again')
+        place = choose_device(device, folder.manifest.parameters)
+        keep_freed_memory(place)
+        dtype = choose_precision(str(folder.dtype).removeprefix('torch.'), place)
+        try:
+            loaded = load_prepared(
+                folder, names, sharpener=sharpener, device=place, progress=progress
+            )
+        except torch.OutOfMemoryError as err:
+            msg = f'{device_name(place)} has too little free memory to load {folder.path}: {err}'
+            raise DeviceError(msg) from err
+        return cls(
+            loaded,
+            name=folder.manifest.name,
+            device=place,
+            dtype=dtype,
+            model_max_side=folder.manifest.max_side,
+            max_side=max_side,
+            sharpener=sharpener,
+        )
+
     @property
     def tasks(self) -> tuple[str, ...]:
         """Names of the loaded tasks, in the order in which they are computed."""
@@ -142,7 +195,8 @@ class Lotus2Predictor:
         return {
             'model': self._name,
             'device': device_name(self._stages.device),
-            'precision': str(self._stages.dtype).removeprefix('torch.'),
+            'precision': self._stages.model.weights
+            or str(self._stages.dtype).removeprefix('torch.'),
             'tasks': list(self.tasks),
             'parameters': self._stages.model.parameters,
             'max_side': self._max_side or self._model_max_side,

@@ -123,7 +123,7 @@ class Modulation:
         if self._weights is None:
             raise RuntimeError(f'there is no modulation for timestep {timestep}: it was folded')
         weights = self._weights
-        embedding = self._embed(weights.embed, timestep)  # (1, D)
+        embedding = embed(weights.embed, timestep, self._pooled, guided=self._guided)  # (1, D)
         shift_first = [
             tuple(norm.linear(norm.silu(embedding))[0].chunk(6) for norm in pair)
             for pair in weights.doubles
@@ -135,14 +135,24 @@ class Modulation:
             Affine(1 + scale, shift),
         )
 
-    def _embed(self, embed: nn.Module, timestep: float) -> Tensor:
-        """Embed timestep, guidance and prompt: rounding by rounding what the original does."""
-        device, dtype = self._pooled.device, self._pooled.dtype
-        time = torch.tensor([timestep], device=device).to(dtype) / MODEL_TIMESTEPS * 1000
-        if not self._guided:
-            return cast('Tensor', embed(time, self._pooled))
-        guidance = torch.tensor([GUIDANCE], device=device).to(dtype) * 1000
-        return cast('Tensor', embed(time, guidance, self._pooled))
+
+def embed(module: nn.Module, timestep: float, pooled: Tensor, *, guided: bool) -> Tensor:
+    """Embed timestep, guidance and prompt: rounding by rounding what the original does.
+
+    Args:
+        module: diffusers' `time_text_embed`.
+        timestep: 0 to 1000.
+        pooled: (1, P) in the module's precision.
+        guided: True if it embeds guidance.
+
+    Returns:
+        (1, D).
+    """
+    time = torch.tensor([timestep], device=pooled.device).to(pooled.dtype) / MODEL_TIMESTEPS * 1000
+    if not guided:
+        return cast('Tensor', module(time, pooled))
+    guidance = torch.tensor([GUIDANCE], device=pooled.device).to(pooled.dtype) * 1000
+    return cast('Tensor', module(time, guidance, pooled))
 
 
 def _chunks(norm: Any, embedding: Tensor) -> tuple[Tensor, ...]:

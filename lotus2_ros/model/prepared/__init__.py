@@ -1,0 +1,1 @@
+"""Prepared folders: a model made ready once, so that loading it is only reading."""
