@@ -103,9 +103,18 @@ class Lens:
         with np.errstate(invalid='ignore', over='ignore'):
             finite = np.isfinite(points[:, 0] + points[:, 1] + points[:, 2])
         front = np.flatnonzero((points[:, 2] > 1e-6) & finite)
-        plane = points[front, :2] / points[front, 2:]
-        inside = np.hypot(plane[:, 0], plane[:, 1]) < self.field_radius
-        pixels[front[inside]] = self._distort(plane[inside], intrinsics)
+        everything = len(front) == len(points)
+        if not everything:
+            points = points[front]
+        plane = points[:, :2] / points[:, 2:]
+        radius = self.field_radius
+        if radius < math.inf:
+            inside = np.hypot(plane[:, 0], plane[:, 1]) < radius
+            everything = everything and bool(inside.all())
+            front, plane = front[inside], plane[inside]
+        if everything:
+            return self._distort(plane, intrinsics)
+        pixels[front] = self._distort(plane, intrinsics)
         return pixels
 
     def normalise(self, pixels: Float64Array, intrinsics: Intrinsics) -> Float64Array:

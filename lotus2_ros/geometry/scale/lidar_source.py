@@ -21,13 +21,16 @@ from lotus2_ros.geometry.scale.estimate import NoScale, References, ScaleEstimat
 from lotus2_ros.geometry.scale.fit import fit_scale
 from lotus2_ros.geometry.scale.pose_refinement import JointFit, fit_with_pose_error
 from lotus2_ros.geometry.scale.sampling import sample_disparity
-from lotus2_ros.types import Float32Array
+from lotus2_ros.types import BoolArray, Float32Array
 
 Float64Array = NDArray[np.float64]
 
 _FEWEST = 30
-_MOST = 2000
+_MOST = 1500
 """Points that are fitted; more cost time and, against errors they share, gain nothing."""
+
+_MOST_LOOKED_AT = 20_000
+"""Points in front of the camera that are projected; occlusion is told as well with these."""
 
 _NEAREST = 0.05
 """Nearer returns are the sensor itself, or zeros that stand for no return [m]."""
@@ -103,7 +106,7 @@ def lidar_scale(
         what `fit_scale` says.
     """
     noise = noise or LidarNoise()
-    points = points_in_camera(scan)
+    points = points_in_camera(scan, seed)
     if isinstance(points, NoScale):
         return points
     if disparity.shape != (intrinsics.height, intrinsics.width):
@@ -115,22 +118,29 @@ def lidar_scale(
     return _refined(disparity, visible[chosen], intrinsics, lens, noise, seed)
 
 
-def points_in_camera(scan: LidarScan) -> Float64Array | NoScale:
-    """Valid points in the optical frame at the time of the image, (M, 3) float64 [m]."""
-    points = np.asarray(scan.points, dtype=np.float64)
+def points_in_camera(scan: LidarScan, seed: int = 0) -> Float64Array | NoScale:
+    """Valid points in the optical frame at the time of the image, (M, 3) float64 [m].
+
+    Of a still sensor only those in front of the camera; of many, some.
+    """
+    points = np.asarray(scan.points)
     if points.size == 0:
         return NoScale('empty cloud')
     if points.ndim != 2 or points.shape[1] != 3:
         return NoScale('no valid points')
     if not is_rigid(scan.to_camera):
         return NoScale('bad transform')
+    x, y, z = points.T
     with np.errstate(invalid='ignore', over='ignore'):
-        squared = np.einsum('ni,ni->n', points, points)
+        squared = x * x + y * y + z * z
         valid = np.isfinite(squared) & (squared > _NEAREST**2)
     if not valid.any():
         return NoScale('no valid points')
     if scan.to_camera_end is None:
-        return transform_points(scan.to_camera, points[valid])
+        row = scan.to_camera[2].astype(points.dtype)
+        with np.errstate(invalid='ignore', over='ignore'):
+            valid &= x * row[0] + y * row[1] + z * row[2] + row[3] > 0.0
+        return transform_points(scan.to_camera, points[_some(valid, seed)])
     if not is_rigid(scan.to_camera_end):
         return NoScale('bad transform')
     if scan.fraction is None or scan.fraction.shape != (len(points),):
@@ -139,9 +149,20 @@ def points_in_camera(scan: LidarScan) -> Float64Array | NoScale:
     valid &= np.isfinite(fraction)
     if not valid.any():
         return NoScale('bad point times')
+    chosen = _some(valid, seed)
     return transform_moving_points(
-        scan.to_camera, scan.to_camera_end, fraction[valid], points[valid]
+        scan.to_camera, scan.to_camera_end, fraction[chosen], points[chosen]
     )
+
+
+def _some(valid: BoolArray, seed: int) -> NDArray[np.intp]:
+    """Indices of valid points, at most `_MOST_LOOKED_AT`, one of each run: no line is left out."""
+    chosen = np.flatnonzero(valid)
+    if len(chosen) <= _MOST_LOOKED_AT:
+        return chosen
+    edges = np.linspace(0, len(chosen), _MOST_LOOKED_AT + 1)
+    spread = np.random.default_rng(seed).random(_MOST_LOOKED_AT) * (edges[1] - edges[0])
+    return chosen[(edges[:-1] + spread).astype(np.intp)]
 
 
 def _visible(points: Float64Array, intrinsics: Intrinsics, lens: Lens) -> Float64Array:

@@ -18,6 +18,9 @@ _ITERATIONS = 15
 _TUKEY = 4.685
 """Tukey's constant: 95% efficiency for normal errors (Huber and Ronchetti 2009)."""
 
+_SETTLED = 1e-5
+"""Change of the solution, in units of the prior, with which the iteration ends."""
+
 _INDEPENDENT = 300
 """References that count towards the covariance. Neighbours err alike (what the prediction gets
 wrong, edges, what is not linear in the pose), so that thousands know no more than hundreds."""
@@ -68,21 +71,25 @@ def fit_with_pose_error(
     target = target / sigma
     penalty = np.diag([0.0, 0.0, *np.ones(len(prior))])
     solution = np.array([start.a, start.b, *(start.pose / prior)])
-    weights, scale = np.ones_like(target), 1.0
+    weights, scale, normal = np.ones_like(target), 1.0, penalty
     for _ in range(_ITERATIONS):
-        residual = target - design @ solution
-        scale = max(1.0, 1.4826 * float(np.median(np.abs(residual))))
-        u = np.minimum(np.abs(residual) / (_TUKEY * scale), 1.0)
+        residual = np.abs(target - design @ solution)
+        middle = len(residual) // 2
+        scale = max(1.0, 1.4826 * float(np.partition(residual, middle)[middle]))
+        u = np.minimum(residual / (_TUKEY * scale), 1.0)
         weights = (1.0 - u**2) ** 2
-        normal = design.T @ (weights[:, None] * design) / scale**2 + penalty
-        if not np.isfinite(normal).all() or np.linalg.cond(normal) > 1e14:
+        weighted = design.T * (weights / scale**2)
+        normal = weighted @ design + penalty
+        try:
+            update = np.linalg.solve(normal, weighted @ target)
+        except np.linalg.LinAlgError:
             return None
-        update = np.linalg.solve(normal, design.T @ (weights * target) / scale**2)
         change = np.abs(update - solution).max()
         solution = update
-        if change < 1e-6:
+        if not change >= _SETTLED:
             break
-    if solution[0] <= 0.0:
+    # NaN compares false.
+    if not solution[0] > 0.0 or not np.linalg.cond(normal) <= 1e14:
         return None
     counted = min(1.0, _INDEPENDENT / len(target))
     information = design.T @ (weights[:, None] * design) / scale**2

@@ -11,7 +11,7 @@ from lotus2_ros.types import BoolArray, Float32Array
 
 Float64Array = NDArray[np.float64]
 
-_SPAN_SAMPLES = 20_000
+_SPAN_SAMPLES = 5000
 """Pixels that stand for the image where its range of disparity is asked for."""
 
 
