@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 from lotus2_ros.errors import ModelFileError
+from lotus2_ros.types import PREPARED_FILE
 
 _MARKS = ('transformer', 'vae', 'model_index.json')
 
@@ -26,6 +27,10 @@ def check_model_folder(model: str, base: str) -> None:
         folder: Path | None = bundled('nano')
     else:
         folder = as_folder(model, 'model')
+    if folder is not None and (folder / PREPARED_FILE).is_file():
+        if base:
+            raise ModelFileError(f'model: {folder} is prepared and takes no base; leave base empty')
+        return
     if folder is not None and not base:
         _check_base(folder, 'model')
     base_folder = as_folder(base, 'base') if base else None

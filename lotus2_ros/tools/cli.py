@@ -15,14 +15,15 @@ from lotus2_ros.settings import CPU_THREAD_ENVIRONMENT
 COMMANDS = {
     'predict': 'depth and normals of photographs, without ROS',
     'demo': 'camera and depth node on real photographs, watched over DDS',
-    'models': 'what a model folder holds, and what is wrong with it',
+    'models': 'what a model folder holds and what is wrong with it; prepare one',
     'benchmark': 'how long each stage of the model takes',
     'train': 'train the stages of a model, or nano, the way of the paper',
     'evaluate': 'accuracy of a model against ground truth',
 }
 """Subcommand, which is also its module beside this one, to what it does.
 
-Each module has `add_arguments(parser)` and `run(args) -> int`.
+Each module has `add_arguments(parser)` and `run(args) -> int`. Where a word after its name means
+another module, it has `SUBCOMMANDS`, word to module.
 """
 
 
@@ -42,13 +43,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     for variable, value in CPU_THREAD_ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
     module = importlib.import_module(f'lotus2_ros.tools.{name}')
+    rest = arguments[1:]
+    if rest and rest[0] in getattr(module, 'SUBCOMMANDS', {}):
+        name, module_name = f'{name} {rest[0]}', module.SUBCOMMANDS[rest[0]]
+        module, rest = importlib.import_module(f'lotus2_ros.tools.{module_name}'), rest[1:]
     parser = argparse.ArgumentParser(
         prog=f'lotus2 {name}',
         description=module.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
-    args = parser.parse_args(arguments[1:])
+    args = parser.parse_args(rest)
     try:
         return int(module.run(args))
     except Lotus2Error as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -176,6 +177,7 @@ class _Job:
         self.tell('prompt', 0.0)
         conditioning = load_conditioning(self.folders, self.base.config, self.device)
         self.conditioning = conditioning
+        self.tell('prompt', 1.0)
         self._plan_edges(conditioning, tokens)
         self._add(SHARED, 'weights', lambda: self.maker.shared(conditioning))
         base = self._adapter(self.names[0], 'core')
@@ -270,7 +272,9 @@ class _Job:
             self.tell('weights', written / self.total)
 
         for folder, stem, entries in self.components:
-            made = write_weights(part / folder, list(entries()), self.plan.shard_bytes, wrote, stem)
+            # Those beside the manifest are small and known by name.
+            limit = sys.maxsize if folder == '.' else self.plan.shard_bytes
+            made = write_weights(part / folder, list(entries()), limit, wrote, stem)
             records |= {str(Path(folder) / name): about for name, about in made.items()}
         return self._manifest(records)
 
