@@ -162,7 +162,8 @@ def _some(valid: BoolArray, seed: int) -> NDArray[np.intp]:
         return chosen
     edges = np.linspace(0, len(chosen), _MOST_LOOKED_AT + 1)
     spread = np.random.default_rng(seed).random(_MOST_LOOKED_AT) * (edges[1] - edges[0])
-    return chosen[(edges[:-1] + spread).astype(np.intp)]
+    places: NDArray[np.intp] = (edges[:-1] + spread).astype(np.intp)
+    return np.asarray(chosen[places], dtype=np.intp)
 
 
 def _visible(points: Float64Array, intrinsics: Intrinsics, lens: Lens) -> Float64Array:

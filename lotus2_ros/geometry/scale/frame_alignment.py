@@ -1,0 +1,157 @@
+"""The affine map between the predictions of two successive frames, over pixels that stayed put.
+
+Where a picture is at hand, optical flow tells where each pixel was before, so that a camera that
+turns is followed, and how much moved at all; else pixels are compared in place. Either way the fit
+is robust: what moves by itself, edges, and the content that entered do not count.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lotus2_ros.geometry.scale.line import fit_line
+from lotus2_ros.geometry.scale.transition import NoTransition, Transition
+from lotus2_ros.types import BoolArray, Float32Array, UInt8Array
+
+Float64Array = NDArray[np.float64]
+
+WIDTH = 160
+"""Width to which disparity and picture are reduced [px]."""
+
+_STRIDE = 3
+_FEWEST = 60
+_EDGE = 0.06
+"""Range of disparity around a pixel, as a share of that of the image, that makes it an edge."""
+
+_NOISE = 0.01
+"""Standard deviation of disparity from frame to frame, as a share of its range in the image."""
+
+_LEAST_SHARE = 0.4
+"""Of the pixels compared, those that agree: with less, it is another picture."""
+
+_LARGEST_RESIDUAL = 6.0
+"""Residuals in units of `_NOISE` with which it is another picture."""
+
+_LARGEST_CHANGE = 5.0
+"""Of the range of disparity from one frame to the next."""
+
+_NEARING = 2.5
+"""Change of depth by the share that a flow of one image width stands for, if the camera drove
+straight on: flow at the border of a lens of 75 degrees is 0.6 of focal length / depth."""
+
+
+class _Small(NamedTuple):
+    disparity: Float32Array
+    grey: UInt8Array | None
+
+
+class FrameAligner:
+    """Remembers the last frame, small, and relates the next one to it."""
+
+    def __init__(self) -> None:
+        self._last: _Small | None = None
+        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+
+    def reset(self) -> None:
+        """Forget the last frame."""
+        self._last = None
+
+    def update(
+        self, disparity: Float32Array, picture: UInt8Array | None = None
+    ) -> Transition | NoTransition:
+        """The map from the last frame's disparity to this one's.
+
+        Args:
+            disparity: (H, W) predicted, NaN where unknown.
+            picture: (h, w) grey, of the same view in any size; None compares in place.
+
+        Returns:
+            The map; or why there is none: 'first frame', 'picture of another size', 'too little
+            relief', 'picture changed'.
+        """
+        small = _reduced(disparity, picture)
+        last, self._last = self._last, small
+        if last is None:
+            return NoTransition('first frame')
+        if last.disparity.shape != small.disparity.shape:
+            return NoTransition('picture of another size')
+        old, moved = last.disparity, 0.0
+        if last.grey is not None and small.grey is not None:
+            old, moved = self._followed(last, small, last.grey, small.grey)
+        return _related(old, small.disparity, moved)
+
+    def _followed(
+        self, last: _Small, small: _Small, before: UInt8Array, now: UInt8Array
+    ) -> tuple[Float32Array, float]:
+        """The old disparity at the places of the new picture, and the median flow in widths."""
+        height, width = small.disparity.shape
+        flow = np.asarray(
+            self._flow.calc(now, before, np.zeros((height, width, 2), np.float32)), dtype=np.float32
+        )
+        columns = np.arange(width, dtype=np.float32) + flow[..., 0]
+        rows = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
+        old = cv2.remap(
+            last.disparity,
+            columns,
+            rows,
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=float('nan'),
+        )
+        # The floor of the flow's own noise is no motion.
+        moved = float(np.median(np.hypot(flow[::4, ::4, 0], flow[::4, ::4, 1])))
+        return np.asarray(old, dtype=np.float32), max(0.0, moved - 0.05) / width
+
+
+def _reduced(disparity: Float32Array, picture: UInt8Array | None) -> _Small:
+    width = min(WIDTH, disparity.shape[1])
+    size = width, max(1, round(width * disparity.shape[0] / disparity.shape[1]))
+    small = cv2.resize(disparity, size, interpolation=cv2.INTER_AREA)
+    grey = None
+    if picture is not None:
+        grey = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return _Small(np.asarray(small, dtype=np.float32), grey)
+
+
+def _related(old: Float32Array, new: Float32Array, moved: float) -> Transition | NoTransition:
+    usable = np.isfinite(old) & np.isfinite(new) & _smooth(new) & _smooth(old)
+    grid = np.zeros_like(usable)
+    grid[::_STRIDE, ::_STRIDE] = True
+    if min(new.shape) < 4 * _STRIDE:
+        grid[:] = True
+    x, y = old[usable & grid].astype(np.float64), new[usable & grid].astype(np.float64)
+    if len(x) < _FEWEST:
+        return NoTransition('too little relief')
+    noise = _NOISE * max(_range(x), _range(y))
+    if noise <= 0.0:
+        return NoTransition('too little relief')
+    line = fit_line(x, y, np.full(len(x), noise), np.random.default_rng(0))
+    if line is None:
+        return NoTransition('too little relief')
+    fits = 1.0 / _LARGEST_CHANGE < line.slope < _LARGEST_CHANGE
+    if not fits or line.inlier.mean() < _LEAST_SHARE or line.scale > _LARGEST_RESIDUAL:
+        return NoTransition('picture changed')
+    units = np.array([1.0 / line.slope, 1.0])
+    covariance = line.covariance * np.outer(units, units)
+    covariance[0, 0] += (_NEARING * moved) ** 2
+    return Transition(line.slope, line.offset, covariance)
+
+
+def _smooth(image: Float32Array) -> BoolArray:
+    kernel = np.ones((3, 3), dtype=np.uint8)
+    span = cv2.dilate(image, kernel) - cv2.erode(image, kernel)
+    finite = image[::_STRIDE, ::_STRIDE]
+    finite = finite[np.isfinite(finite)]
+    # NaN compares false.
+    return np.asarray(span <= _EDGE * _range(finite.astype(np.float64)), dtype=np.bool_)
+
+
+def _range(values: Float64Array) -> float:
+    if len(values) == 0:
+        return 0.0
+    low, high = np.quantile(values, [0.05, 0.95])
+    return float(high - low)
