@@ -12,18 +12,17 @@ from lotus2_ros.ros.monitor import Monitor
 from lotus2_ros.ros.outputs import OutputSet
 from lotus2_ros.ros.problems import ProblemLog
 from lotus2_ros.ros.products import Frame, FrameScale, Products
-from lotus2_ros.worker.client import WorkerResult, WorkerState
+from lotus2_ros.worker.client import WorkerResult
 
 
 class Delivery:
-    """Listens to one worker client.
+    """Takes what a worker client says about the images of one camera.
 
     Args:
         core: publishers of core results.
         sharp: publishers of sharpened results.
         monitor: counts and times.
         epoch: gives the current epoch; results of frames of another one are dropped.
-        state_changed: told of every state of the worker; called on the receiver thread.
         log: takes one line about a frame that failed.
     """
 
@@ -34,14 +33,12 @@ class Delivery:
         sharp: OutputSet,
         monitor: Monitor,
         epoch: Callable[[], int],
-        state_changed: Callable[[WorkerState, str], None],
         log: Callable[[str], Any],
     ) -> None:
         self._core = core
         self._sharp = sharp
         self._monitor = monitor
         self._epoch = epoch
-        self._state_changed = state_changed
         self._problems = ProblemLog(log)
         self.output_size: tuple[int, int] | None = None
 
@@ -82,10 +79,6 @@ class Delivery:
                 (f'{kind}total', end - frame.received),
             ]
         )
-
-    def on_state(self, state: WorkerState, reason: str) -> None:
-        """Pass it on."""
-        self._state_changed(state, reason)
 
     def on_dropped(self, context: Any, cause: str) -> None:  # noqa: ARG002 (the listener's shape)
         """Count it: a newer image replaced this one, or the worker was lost."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -53,7 +54,8 @@ class Health:
 
     Attributes:
         lifecycle: unconfigured, inactive, active or finalized.
-        settings: the node's settings.
+        settings: the node's settings, or the camera's.
+        name: of the camera; empty for one without a name.
         measured: rates, ages, latencies, counts, input problem.
         fault: why the node has given up; empty if it has not.
         worker_state: see `WorkerState`.
@@ -74,6 +76,7 @@ class Health:
 
     lifecycle: str
     settings: NodeSettings
+    name: str = ''
     measured: Measurements = field(default_factory=Measurements)
     fault: str = ''
     worker_state: str = 'stopped'
@@ -185,20 +188,25 @@ def _output(health: Health) -> Verdict:
     return Verdict(State.OK, OK, 'running')
 
 
-def diagnostic_array(health: Health, *, name: str, stamp: Time) -> DiagnosticArray:
-    """The message: one status with the state in front of its text and all figures as values."""
+def diagnostic_array(healths: Sequence[Health], *, node: str, stamp: Time) -> DiagnosticArray:
+    """The message: one status for each camera."""
+    message = DiagnosticArray(status=[_status(health, node) for health in healths])
+    message.header.stamp = stamp
+    return message
+
+
+def _status(health: Health, node: str) -> DiagnosticStatus:
+    """The state in front of the text, and all figures as values."""
     verdict = assess(health)
     status = DiagnosticStatus()
     status.level = verdict.level
-    status.name = name
+    status.name = f'{node}: {health.name} output' if health.name else f'{node}: output'
     status.message = f'{verdict.state.value}: {verdict.reason}'
     status.hardware_id = str(health.info.get('device', ''))
     values = {'state': verdict.state.value, 'reason': verdict.reason, 'remedy': verdict.remedy}
     values |= _values(health)
     status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
-    message = DiagnosticArray(status=[status])
-    message.header.stamp = stamp
-    return message
+    return status
 
 
 def _values(health: Health) -> dict[str, str]:

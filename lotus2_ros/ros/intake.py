@@ -38,6 +38,7 @@ class Intake:
 
     Args:
         client: the worker.
+        stream: of the images in the worker.
         monitor: counts and times.
         tracker: the camera.
         settings: gives the settings as they are now.
@@ -50,6 +51,7 @@ class Intake:
         self,
         client: WorkerClient,
         *,
+        stream: int,
         monitor: Monitor,
         tracker: CameraTracker,
         settings: Callable[[], NodeSettings],
@@ -58,6 +60,7 @@ class Intake:
         log: Callable[[str], Any],
     ) -> None:
         self._client = client
+        self._stream = stream
         self._monitor = monitor
         self._tracker = tracker
         self._settings = settings
@@ -158,6 +161,7 @@ class Intake:
             rgb=self._colors(view, size, core, sharp, settings),
             epoch=self.epoch,
             received=received,
+            stream=self._stream,
         )
         wanted_tasks = {*core.tasks, *sharp.tasks}
         if not core.tasks:
@@ -167,6 +171,7 @@ class Intake:
             sharp_tasks=sharp.tasks,
             max_side=settings.max_side,
             output_size=size,
+            stream=self._stream,
             context=frame,
         )
         if accepted:

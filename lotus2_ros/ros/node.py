@@ -18,6 +18,7 @@ from rclpy.timer import Timer
 from std_srvs.srv import Trigger
 
 from lotus2_ros.errors import Lotus2Error, WorkerError
+from lotus2_ros.ros.cameras import Cameras
 from lotus2_ros.ros.diagnostics import Health, diagnostic_array
 from lotus2_ros.ros.model_folder import check_model_folder
 from lotus2_ros.ros.parameters import ParameterBridge
@@ -79,7 +80,7 @@ class DepthNode(LifecycleNode):
         self.lifecycle = 'unconfigured'
         self.fault = ''
         self.exit_code: int | None = None
-        self._session: Session | None = None
+        self._cameras: Cameras | None = None
         self._posted: deque[Callable[[], None]] = deque()
         self._post_guard = self.create_guard_condition(self._run_posted)
         self._jump_handle = self.get_clock().create_jump_callback(
@@ -91,7 +92,7 @@ class DepthNode(LifecycleNode):
         self._bridge = ParameterBridge(
             self,
             NodeSettings,
-            locked=lambda: self._session is not None,
+            locked=lambda: self._cameras is not None,
             changed=self._settings_changed,
         )
         # rclpy ties a severity to the line that logs: each wrapper has to be a line of its own.
@@ -109,9 +110,14 @@ class DepthNode(LifecycleNode):
         return self._bridge.settings
 
     @property
+    def sessions(self) -> tuple[Session, ...]:
+        """One for each camera, from configure to cleanup; else none."""
+        return self._cameras.sessions if self._cameras else ()
+
+    @property
     def session(self) -> Session | None:
-        """What lives from configure to cleanup."""
-        return self._session
+        """That of the only camera, or of the first one; None while unconfigured."""
+        return self.sessions[0] if self.sessions else None
 
     def post(self, work: Callable[[], None]) -> None:
         """Run something on the executor's thread, soon; may be called from any thread."""
@@ -125,13 +131,13 @@ class DepthNode(LifecycleNode):
         """Check what is cheap to check, open the topics and start the worker."""
         self.fault = ''
         check_model_folder(self.settings.model, self.settings.base)
-        session = Session(self, lambda: self.settings, self._on_worker)
+        cameras = Cameras(self, self._bridge.of, self._on_worker)
         try:
-            session.start()
+            cameras.start()
         except BaseException:
-            session.close()
+            cameras.close()
             raise
-        self._session = session
+        self._cameras = cameras
 
     @_transition('active')
     def on_activate(self, _state: LifecycleState) -> None:
@@ -146,35 +152,35 @@ class DepthNode(LifecycleNode):
     @_transition('unconfigured')
     def on_cleanup(self, _state: LifecycleState) -> None:
         """End the worker: all its memory is given back."""
-        self._close_session()
+        self._close_cameras()
 
     @_transition('finalized')
     def on_shutdown(self, _state: LifecycleState) -> None:
         """End the worker, from whatever state."""
-        self._close_session()
+        self._close_cameras()
 
     @_transition('unconfigured')
     def on_error(self, _state: LifecycleState) -> None:
         """After an exception in a transition: back to the beginning, with nothing left over."""
-        self._close_session()
+        self._close_cameras()
 
     def destroy_node(self) -> None:
         """End the worker, then the node."""
-        self._close_session()
+        self._close_cameras()
         self._jump_handle.unregister()
         super().destroy_node()
 
     @property
-    def _configured(self) -> Session:
-        if self._session is None:
+    def _configured(self) -> Cameras:
+        if self._cameras is None:
             raise RuntimeError('the node is not configured')
-        return self._session
+        return self._cameras
 
-    def _close_session(self) -> None:
-        session, self._session = self._session, None
-        if session is not None:
+    def _close_cameras(self) -> None:
+        cameras, self._cameras = self._cameras, None
+        if cameras is not None:
             try:
-                session.close()
+                cameras.close()
             except WorkerError as error:
                 # The process is gone even then: the transition has done what it is for.
                 self.get_logger().error(str(error))
@@ -208,25 +214,25 @@ class DepthNode(LifecycleNode):
 
     # The worker
 
-    def _on_worker(self, session: Session, state: WorkerState, reason: str) -> None:
-        self.post(lambda: self._worker_changed(session, state, reason))
+    def _on_worker(self, cameras: Cameras, state: WorkerState, reason: str) -> None:
+        self.post(lambda: self._worker_changed(cameras, state, reason))
 
-    def _worker_changed(self, session: Session, state: WorkerState, reason: str) -> None:
-        if session is not self._session:
+    def _worker_changed(self, cameras: Cameras, state: WorkerState, reason: str) -> None:
+        if cameras is not self._cameras:
             return  # of a worker that is gone
         logger = self.get_logger()
         if state == 'ready':
-            session.was_ready = True
-            info = session.client.info
+            cameras.was_ready = True
+            info = cameras.client.info
             logger.info(f'the model is ready: {", ".join(f"{k} {v}" for k, v in info.items())}')
         elif state == 'recovering':
             logger.error(f'the worker was lost and is being replaced: {reason}')
         elif state == 'failed':
-            self._give_up(session, reason)
+            self._give_up(cameras, reason)
 
-    def _give_up(self, session: Session, reason: str) -> None:
+    def _give_up(self, cameras: Cameras, reason: str) -> None:
         """Go back to unconfigured; end the process if this was a working worker that was lost."""
-        lost = session.was_ready or session.client.restarts > 0
+        lost = cameras.was_ready or cameras.client.restarts > 0
         self.get_logger().error(f'the model cannot run: {reason}')
         if self.lifecycle == 'active':
             self.trigger_deactivate()
@@ -239,8 +245,8 @@ class DepthNode(LifecycleNode):
     # Parameters, time, services, diagnostics
 
     def _settings_changed(self, before: NodeSettings, after: NodeSettings) -> None:
-        if self._session is not None:
-            self._session.apply(after)
+        if self._cameras is not None:
+            self._cameras.apply(after)
         if before.diagnostics_rate_hz != after.diagnostics_rate_hz:
             self.destroy_timer(self._timer)
             self._timer = self._diagnostics_timer()
@@ -249,8 +255,8 @@ class DepthNode(LifecycleNode):
         self.get_logger().warning(
             'ROS time jumped back: forgetting what belongs to the time before'
         )
-        if self._session is not None:
-            self._session.time_jumped()
+        if self._cameras is not None:
+            self._cameras.time_jumped()
 
     def _on_sharpen(self, _request: Trigger.Request, response: Trigger.Response) -> Any:
         refusal = self._sharpen_refusal()
@@ -260,20 +266,11 @@ class DepthNode(LifecycleNode):
         return response
 
     def _sharpen_refusal(self) -> str:
-        session = self._session
-        if session is None or self.lifecycle != 'active':
+        if self._cameras is None or self.lifecycle != 'active':
             return f'the node is {self.lifecycle}'
         if not self.settings.load_sharpener:
             return 'the sharpener is not loaded (parameter load_sharpener)'
-        wanted = session.wanted()
-        if not wanted.sharp:
-            return 'nobody subscribes to a topic below ~/sharp: nothing would be published'
-        _, sharp = session.intake.plans(wanted)
-        if not sharp.deliver:
-            return '; '.join(f'~/sharp/{topic}: {why}' for topic, why in sharp.withheld.items())
-        if not session.intake.request_sharpen():
-            return f'the worker is {session.client.state}'
-        return ''
+        return self._cameras.sharpen()
 
     def _diagnostics_timer(self) -> Timer:
         # On the steady clock: diagnostics have to come when simulated time stands still, too.
@@ -281,26 +278,32 @@ class DepthNode(LifecycleNode):
         return self.create_timer(period, self._publish_diagnostics, clock=self._steady)
 
     def _publish_diagnostics(self) -> None:
-        health = self.health()
+        healths = self.healths()
         if self.lifecycle == 'active':
+            withheld = [item for health in healths for item in health.withheld.items()]
             self._withheld_log.report(
-                '; '.join(f'~/{topic} is withheld: {why}' for topic, why in health.withheld.items())
+                '; '.join(f'~/{topic} is withheld: {why}' for topic, why in withheld)
             )
         stamp = self.get_clock().now().to_msg()
-        name = f'{self.get_fully_qualified_name()}: output'
-        self._diagnostics.publish(diagnostic_array(health, name=name, stamp=stamp))
+        name = self.get_fully_qualified_name()
+        self._diagnostics.publish(diagnostic_array(healths, node=name, stamp=stamp))
 
-    def health(self) -> Health:
-        """Everything that diagnostics are made of, as of now."""
-        session = self._session
-        if session is None:
-            return Health(lifecycle=self.lifecycle, settings=self.settings, fault=self.fault)
+    def healths(self) -> list[Health]:
+        """Everything that diagnostics are made of, as of now; one for each camera."""
+        if self._cameras is None:
+            return [Health(lifecycle=self.lifecycle, settings=self.settings, fault=self.fault)]
+        return [self._health(session) for session in self._cameras.sessions]
+
+    def _health(self, session: Session) -> Health:
         wanted = session.wanted()
         core, sharp = session.intake.plans(wanted)
-        client, intake = session.client, session.intake
+        client, intake, prefix = session.client, session.intake, session.prefix
+        topics = wanted.core | {f'sharp/{topic}' for topic in wanted.sharp}
+        withheld = core.withheld | {f'sharp/{t}': why for t, why in sharp.withheld.items()}
         return Health(
             lifecycle=self.lifecycle,
-            settings=self.settings,
+            settings=self._bridge.of(session.name),
+            name=session.name,
             measured=session.monitor.snapshot(),
             fault=self.fault,
             worker_state=client.state,
@@ -312,8 +315,8 @@ class DepthNode(LifecycleNode):
             image_publishers=self.count_publishers(session.image_topic),
             camera=intake.camera.source if intake.camera else '',
             camera_problem=intake.camera_problem,
-            wanted=wanted.core | {f'sharp/{topic}' for topic in wanted.sharp},
-            withheld=core.withheld | {f'sharp/{t}': why for t, why in sharp.withheld.items()},
+            wanted=frozenset(prefix + topic for topic in topics),
+            withheld={prefix + topic: why for topic, why in withheld.items()},
             incompatible=session.incompatibilities.snapshot(),
             image_size=intake.image_size,
             output_size=session.delivery.output_size,

@@ -63,6 +63,9 @@ def to_ros(value: Any) -> Any:
 class ParameterBridge(Generic[S]):
     """Keeps one settings dataclass and the parameters of one node the same.
 
+    Where the settings name cameras, a parameter given at start as <camera>.<name> is that camera's
+    own; `of` gives the settings of one camera.
+
     Args:
         node: the node that owns the parameters; they are declared at once.
         settings_class: which settings.
@@ -88,23 +91,52 @@ class ParameterBridge(Generic[S]):
         # rclpy offers no public way to list overrides of parameters that nobody declared, and a
         # misspelt key that is silently ignored is worse than reading this attribute.
         overrides = {name: p.value for name, p in node._parameter_overrides.items()}
-        self.settings: S = settings_class.from_mapping(_own(overrides))
-        for name, about in settings_class.parameters().items():
-            default = settings_class.defaults()[name]
-            value = getattr(self.settings, name)
-            if isinstance(default, float):
-                value = float(value)  # `max_range: 40` in YAML is an integer to ROS
-            try:
-                node.declare_parameter(
-                    name, to_ros(value), descriptor(about, default), ignore_override=True
-                )
-            except ParameterException as error:
-                raise SettingsError(f'parameter {name} = {value!r}: {error}') from error
+        shared, self._own = _split(_own(overrides), settings_class)
+        self.settings: S = settings_class.from_mapping(shared)
+        for name in settings_class.parameters():
+            self._declare(node, name, name, getattr(self.settings, name))
+        for camera, values in self._own.items():
+            self._settings_of(camera, self.settings, values)
+            for name, value in values.items():
+                self._declare(node, f'{camera}.{name}', name, value)
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._apply)
 
+    def of(self, camera: str) -> S:
+        """Settings of one camera: its own values where it has any, else those of all."""
+        return self._settings_of(camera, self.settings, self._own.get(camera, {}))
+
+    def _settings_of(self, camera: str, settings: S, values: dict[str, Any]) -> S:
+        if not values:
+            return settings
+        try:
+            return settings.replaced(**values)
+        except SettingsError as error:
+            raise SettingsError(f'camera {camera}: {error}') from error
+
+    def _declare(self, node: Node, full_name: str, name: str, value: Any) -> None:
+        about, default = self.settings.parameters()[name], self.settings.defaults()[name]
+        if isinstance(default, float):
+            value = float(value)  # `max_range: 40` in YAML is an integer to ROS
+        described = descriptor(about, default)
+        # rclpy takes an empty list for one of bytes, and a list of strings for another type then.
+        described.dynamic_typing = default == ()
+        try:
+            node.declare_parameter(full_name, to_ros(value), described, ignore_override=True)
+        except ParameterException as error:
+            raise SettingsError(f'parameter {full_name} = {value!r}: {error}') from error
+
     def _changes(self, parameters: Iterable[RosParameter[Any]]) -> dict[str, Any]:
         return {p.name: p.value for p in parameters if p.name in self._names}
+
+    def _own_changes(self, parameters: Iterable[RosParameter[Any]]) -> dict[str, dict[str, Any]]:
+        """Values of the cameras' own parameters after a change."""
+        own = {camera: dict(values) for camera, values in self._own.items()}
+        for parameter in parameters:
+            camera, _, name = parameter.name.rpartition('.')
+            if name in own.get(camera, {}):
+                own[camera][name] = parameter.value
+        return own
 
     def _check(self, parameters: list[RosParameter[Any]]) -> SetParametersResult:
         changes = self._changes(parameters)
@@ -115,13 +147,16 @@ class ParameterBridge(Generic[S]):
                     reason = f'{name} cannot change while configured: deactivate and clean up first'
                     return SetParametersResult(successful=False, reason=reason)
         try:
-            self.settings.replaced(**changes)
+            after = self.settings.replaced(**changes)
+            for camera, values in self._own_changes(parameters).items():
+                self._settings_of(camera, after, values)
         except SettingsError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
     def _apply(self, parameters: list[RosParameter[Any]]) -> None:
         changes = self._changes(parameters)
+        self._own = self._own_changes(parameters)
         if changes:
             before, self.settings = self.settings, self.settings.replaced(**changes)
             self._changed(before, self.settings)
@@ -133,3 +168,24 @@ def _own(overrides: dict[str, Any]) -> dict[str, Any]:
         for name, value in overrides.items()
         if name not in _ROS_OWN and not name.startswith(_ROS_OWN_PREFIX)
     }
+
+
+def _split(
+    values: dict[str, Any], settings_class: type[NodeSettings] | type[PlayerSettings]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Parameters of the node, and those that are a camera's own: camera to name to value.
+
+    Raises:
+        SettingsError: one is a camera's own that may not be.
+    """
+    shared, own = dict(values), dict[str, dict[str, Any]]()
+    named = values.get('cameras')
+    cameras = named if isinstance(named, list | tuple) else ()
+    for full_name in values:
+        camera, _, name = full_name.rpartition('.')
+        if camera and camera in cameras and issubclass(settings_class, NodeSettings):
+            if name not in settings_class.per_camera():
+                allowed = ', '.join(settings_class.per_camera())
+                raise SettingsError(f'{full_name}: a camera may have its own {allowed}')
+            own.setdefault(camera, {})[name] = shared.pop(full_name)
+    return shared, own

@@ -38,6 +38,7 @@ class Frame:
         rgb: that image at the size of the results, if the cloud needs its colours.
         epoch: results of an older epoch are not published.
         received: when the image came, on the steady clock [s].
+        stream: which camera it is from.
     """
 
     header: Header
@@ -48,6 +49,7 @@ class Frame:
     rgb: UInt8Array | None
     epoch: int
     received: float
+    stream: int = 0
 
 
 @dataclass(frozen=True)

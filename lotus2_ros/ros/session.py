@@ -1,4 +1,4 @@
-"""All that lives from configure to cleanup: the worker, the topics, and the way between them."""
+"""One camera: its topics, its state, its counters; the model is shared with the others."""
 
 from __future__ import annotations
 
@@ -16,53 +16,52 @@ from lotus2_ros.ros.monitor import Monitor
 from lotus2_ros.ros.outputs import OutputSet
 from lotus2_ros.ros.qos import IncompatibilityLog, input_qos, overridable
 from lotus2_ros.settings import NodeSettings
-from lotus2_ros.worker.client import WorkerClient, WorkerState
+from lotus2_ros.worker.client import WorkerClient
 
 
 class Session:
-    """Made by a configure transition, closed by cleanup; used on the executor's thread.
+    """Lives from configure to cleanup; used on the executor's thread.
 
     Args:
         node: for topics, clock and logger.
-        settings: gives the settings as they are now.
-        worker_changed: told of the worker's states; called on the client's receiver thread.
+        settings: gives this camera's settings as they are now.
+        client: the worker, which somebody else starts and stops.
+        name: of the camera, before its topics; empty for a camera without a name.
+        stream: of its images in the worker.
     """
 
     def __init__(
         self,
         node: Node,
         settings: Callable[[], NodeSettings],
-        worker_changed: Callable[[Session, WorkerState, str], None],
+        client: WorkerClient,
+        *,
+        name: str = '',
+        stream: int = 0,
     ) -> None:
         self._node = node
         self._settings = settings
-        now = settings()
+        self.client = client
+        self.name = name
+        self.prefix = f'{name}/' if name else ''
         logger = node.get_logger()
-        self.was_ready = False
         self.monitor = Monitor()
         self.incompatibilities = IncompatibilityLog(lambda text: logger.warning(text))
-        self.image_topic = _image_topic(node, now.image_transport)
-        self.info_topic = node.resolve_topic_name('camera_info')
+        self.image_topic = _image_topic(node, settings().image_transport, self.prefix)
+        self.info_topic = node.resolve_topic_name(f'{self.prefix}camera_info')
         self.tracker = CameraTracker(self.info_topic)
-        self.core = OutputSet(node, '', self.incompatibilities)
-        self.sharp = OutputSet(node, 'sharp/', self.incompatibilities)
+        self.core = OutputSet(node, self.prefix, self.incompatibilities)
+        self.sharp = OutputSet(node, f'{self.prefix}sharp/', self.incompatibilities)
         self.delivery = Delivery(
             core=self.core,
             sharp=self.sharp,
             monitor=self.monitor,
             epoch=lambda: self.intake.epoch,
-            state_changed=lambda state, reason: worker_changed(self, state, reason),
-            log=lambda text: logger.error(text),
-        )
-        self.client = WorkerClient(
-            now.model_settings(),
-            listener=self.delivery,
-            load_timeout_s=now.load_timeout_s,
-            frame_timeout_s=now.frame_timeout_s,
-            max_restarts=now.max_worker_restarts,
+            log=lambda text: logger.error(f'{name}: {text}' if name else text),
         )
         self.intake = Intake(
-            self.client,
+            client,
+            stream=stream,
             monitor=self.monitor,
             tracker=self.tracker,
             settings=settings,
@@ -71,18 +70,7 @@ class Session:
             log=lambda text: logger.error(f'{self.image_topic}: {text}'),
         )
         self._image: Subscription[Any] | None = None
-        self._info = self._subscribe(CameraInfo, 'camera_info', self.tracker.update)
-        self.apply(now)
-
-    def start(self) -> None:
-        """Start the worker; returns at once, the model loads in the background."""
-        self.client.start()
-
-    def apply(self, settings: NodeSettings) -> None:
-        """Pass on the settings that the worker follows by itself."""
-        self.client.configure(
-            sharpen_rate_hz=settings.sharpen_rate_hz, sharpen_steps=settings.sharpen_steps
-        )
+        self._info = self._subscribe(CameraInfo, f'{self.prefix}camera_info', self.tracker.update)
 
     def activate(self) -> None:
         """Take images and publish results."""
@@ -93,7 +81,7 @@ class Session:
         if compressed:
             self._image = self._subscribe(CompressedImage, self.image_topic, self.intake.take)
         else:
-            self._image = self._subscribe(Image, 'image', self.intake.take)
+            self._image = self._subscribe(Image, f'{self.prefix}image', self.intake.take)
 
     def deactivate(self) -> None:
         """Take no image and publish nothing, not even what is under way."""
@@ -114,15 +102,26 @@ class Session:
         """Topics that somebody subscribes to."""
         return Wanted(self.core.wanted(), self.sharp.wanted())
 
+    def sharpen_refusal(self) -> str:
+        """Why the next image cannot be sharpened; empty if it will be."""
+        wanted = self.wanted()
+        if not wanted.sharp:
+            topics = f'~/{self.prefix}sharp'
+            return f'nobody subscribes to a topic below {topics}: nothing would be published'
+        _, sharp = self.intake.plans(wanted)
+        if not sharp.deliver:
+            reasons = sharp.withheld.items()
+            return '; '.join(f'~/{self.prefix}sharp/{topic}: {why}' for topic, why in reasons)
+        if not self.intake.request_sharpen():
+            return f'the worker is {self.client.state}'
+        return ''
+
     def close(self) -> None:
-        """End the worker and all topics; nothing is left, in whatever state this was."""
+        """End all topics; nothing is left, in whatever state this was."""
         self.deactivate()
-        try:
-            self.client.stop()
-        finally:
-            self._node.destroy_subscription(self._info)
-            self.core.close()
-            self.sharp.close()
+        self._node.destroy_subscription(self._info)
+        self.core.close()
+        self.sharp.close()
 
     def _subscribe(self, message_type: Any, topic: str, callback: Any) -> Subscription[Any]:
         name = self._node.resolve_topic_name(topic)
@@ -136,16 +135,17 @@ class Session:
         )
 
 
-def _image_topic(node: Node, transport: str) -> str:
+def _image_topic(node: Node, transport: str, prefix: str) -> str:
     """The resolved image topic.
 
     `image` is resolved first and the transport appended then, so that `image:=/camera/image_raw`
     means /camera/image_raw/compressed. A rule for `image/compressed` itself holds as well.
     """
+    image = f'{prefix}image'
     if transport == 'raw':
-        return node.resolve_topic_name('image')
-    own = node.resolve_topic_name('image/compressed')
-    plain = node.resolve_topic_name('image/compressed', only_expand=True)
+        return node.resolve_topic_name(image)
+    own = node.resolve_topic_name(f'{image}/compressed')
+    plain = node.resolve_topic_name(f'{image}/compressed', only_expand=True)
     if own != plain:
         return own
-    return node.resolve_topic_name(node.resolve_topic_name('image') + '/compressed')
+    return node.resolve_topic_name(node.resolve_topic_name(image) + '/compressed')

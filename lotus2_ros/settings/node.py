@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from lotus2_ros.errors import SettingsError
@@ -10,12 +11,23 @@ from lotus2_ros.settings.model import ModelSettings
 from lotus2_ros.settings.navigation import NavigationSettings
 
 
+_NAME = re.compile('[A-Za-z][A-Za-z0-9_]*')
+_SHARED = ('sharpen_rate_hz', 'sharpen_steps', 'diagnostics_rate_hz')
+"""Live parameters of the model's process and of the node: there is one of each."""
+
+
 @dataclass(frozen=True)
 class NodeSettings(NavigationSettings, ModelSettings):
     """All parameters of `depth_node`."""
 
     autostart: bool = setting(
         True, 'Configure and activate at start, without a lifecycle manager', live=False
+    )
+    cameras: tuple[str, ...] = setting(
+        (),
+        'Names of cameras that share the model in turns; each has topics of its own below its name,'
+        ' and parameters <name>.<parameter>; empty is one camera without a name',
+        live=False,
     )
     image_transport: str = setting(
         'raw',
@@ -118,12 +130,26 @@ class NodeSettings(NavigationSettings, ModelSettings):
 
     def _validate_together(self) -> None:
         super()._validate_together()
+        for name in self.cameras:
+            if not _NAME.fullmatch(name):
+                raise SettingsError(
+                    f'cameras has {name!r}; a name is letters, digits and _, a letter first'
+                )
+        if len(set(self.cameras)) != len(self.cameras):
+            raise SettingsError(f'cameras is {list(self.cameras)}; name each camera once')
         if self.color_min >= self.color_max:
             raise SettingsError(
                 f'color_min {self.color_min} must be below color_max {self.color_max}'
             )
         if self.sharpen_rate_hz > 0 and not self.load_sharpener:
             raise SettingsError('sharpen_rate_hz is above 0 but load_sharpener is false')
+
+    @classmethod
+    def per_camera(cls) -> tuple[str, ...]:
+        """Parameters that a camera of `cameras` may have a value of its own for."""
+        return tuple(
+            name for name, about in cls.parameters().items() if about.live and name not in _SHARED
+        )
 
     def model_settings(self) -> ModelSettings:
         """The part the model's process needs."""

@@ -27,6 +27,7 @@ from std_srvs.srv import Trigger
 
 from lotus2_ros.ros.node import DepthNode
 from lotus2_ros.ros.outputs import message_type
+from lotus2_ros.ros.plan import TOPICS
 
 FRAME = 'camera_optical_frame'
 WIDTH, HEIGHT = 64, 48
@@ -184,10 +185,11 @@ class Rig:
         self._stamp = now
         return _time(now)
 
-    def send_info(self, info: CameraInfo, topic: str = '/camera_info') -> None:
-        tracker = self.node.session.tracker
+    def send_info(self, info: CameraInfo, camera: str = '') -> None:
+        [session] = [s for s in self.node.sessions if s.name == camera]
+        tracker = session.tracker
         before = tracker._info
-        self.publisher(topic, CameraInfo).publish(info)
+        self.publisher(f'/{session.prefix}camera_info', CameraInfo).publish(info)
         wait_until(lambda: tracker._info is not before, what='the CameraInfo arrives')
 
     def send(self, message: Any, topic: str = '/image', stamp: Any = None) -> Any:
@@ -206,7 +208,7 @@ class Rig:
         for topic in topics:
             if topic not in self._subscriptions:
                 self._subscriptions[topic] = self.peer.create_subscription(
-                    message_type(topic.removeprefix('sharp/')),
+                    _type_of(topic),
                     f'/depth_node/{topic}',
                     self._keeper(topic),
                     qos,
@@ -216,8 +218,12 @@ class Rig:
             self.received.clear()
 
     def seen_by_node(self) -> set[str]:
-        wanted = self.node.session.wanted()
-        return set(wanted.core) | {f'sharp/{topic}' for topic in wanted.sharp}
+        seen = set()
+        for session in self.node.sessions:
+            wanted = session.wanted()
+            topics = set(wanted.core) | {f'sharp/{topic}' for topic in wanted.sharp}
+            seen |= {session.prefix + topic for topic in topics}
+        return seen
 
     def of(self, topic: str) -> list[Any]:
         with self._lock:
@@ -316,6 +322,11 @@ class Rig:
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self.statuses.extend(message.status)
+
+
+def _type_of(topic: str) -> type:
+    """The type of a result topic, whatever stands before it."""
+    return message_type(max((t for t in TOPICS if topic.endswith(t)), key=len))
 
 
 def _time(nanoseconds: int) -> Any:

@@ -93,7 +93,7 @@ def test_the_state_names_what_stands_in_the_way(
 
 def test_the_message_shows_all_figures() -> None:
     health = replace(HEALTHY, withheld={'points': 'no camera'}, image_size=(640, 480))
-    message = diagnostic_array(health, name='/depth_node: output', stamp=Time(sec=7))
+    message = diagnostic_array([health], node='/depth_node', stamp=Time(sec=7))
     assert message.header.stamp.sec == 7
     [status] = message.status
     assert status.name == '/depth_node: output'

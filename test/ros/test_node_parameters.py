@@ -389,6 +389,19 @@ def test_what_is_loaded_from_where_and_how(
         rig.close()
 
 
+@shows('cameras')
+def test_cameras(tiny_model: str) -> None:
+    # What they have in common and what not: test_multi_camera.
+    rig = Rig({**BASE, 'model': tiny_model, 'cameras': ['front', 'rear']})
+    try:
+        wait_until(lambda: len(rig.node.sessions) == 2, what='a session for each camera')
+        published = dict(rig.node.get_publisher_names_and_types_by_node('depth_node', '/'))
+        assert {'/depth_node/front/depth/image', '/depth_node/rear/depth/image'} <= set(published)
+        assert '/depth_node/depth/image' not in published
+    finally:
+        rig.close()
+
+
 @shows('autostart')
 def test_a_base_that_is_not_there_fails_configuring(tiny_model: str) -> None:
     rig = Rig({**BASE, 'model': tiny_model, 'base': '/no/such/base', 'autostart': False})
