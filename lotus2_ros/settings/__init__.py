@@ -14,6 +14,7 @@ from lotus2_ros.settings.model import (
 )
 from lotus2_ros.settings.node import NodeSettings
 from lotus2_ros.settings.player import PlayerSettings
+from lotus2_ros.settings.simulation import SimulationSettings
 
 __all__ = [
     'AUTO_CPU_PARAMETER_LIMIT',
@@ -23,4 +24,5 @@ __all__ = [
     'NodeSettings',
     'Parameter',
     'PlayerSettings',
+    'SimulationSettings',
 ]
