@@ -36,6 +36,9 @@ _LEAST_SHARE = 0.4
 _LARGEST_RESIDUAL = 6.0
 """Residuals in units of `_NOISE` with which it is another picture."""
 
+_LEAST_RANGE = 1e-4
+"""Of disparity, of which the network uses 0 to 1: with less there is nothing to compare."""
+
 _LARGEST_CHANGE = 5.0
 """Of the range of disparity from one frame to the next."""
 
@@ -126,9 +129,10 @@ def _related(old: Float32Array, new: Float32Array, moved: float) -> Transition |
     x, y = old[usable & grid].astype(np.float64), new[usable & grid].astype(np.float64)
     if len(x) < _FEWEST:
         return NoTransition('too little relief')
-    noise = _NOISE * max(_range(x), _range(y))
-    if noise <= 0.0:
+    ranges = _range(x), _range(y)
+    if min(ranges) < _LEAST_RANGE:
         return NoTransition('too little relief')
+    noise = _NOISE * max(ranges)
     line = fit_line(x, y, np.full(len(x), noise), np.random.default_rng(0))
     if line is None:
         return NoTransition('too little relief')
@@ -143,7 +147,9 @@ def _related(old: Float32Array, new: Float32Array, moved: float) -> Transition |
 
 def _smooth(image: Float32Array) -> BoolArray:
     kernel = np.ones((3, 3), dtype=np.uint8)
-    span = cv2.dilate(image, kernel) - cv2.erode(image, kernel)
+    # OpenCV makes huge numbers of NaN here.
+    with np.errstate(over='ignore'):
+        span = cv2.dilate(image, kernel) - cv2.erode(image, kernel)
     finite = image[::_STRIDE, ::_STRIDE]
     finite = finite[np.isfinite(finite)]
     # NaN compares false.
