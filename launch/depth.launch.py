@@ -26,8 +26,9 @@ from lotus2_ros.ros.launch_arguments import (
 from lotus2_ros.settings import NodeSettings
 
 ARGUMENTS = {
-    'image': 'topic of the camera image, with or without /compressed (see image_transport)',
-    'camera_info': 'topic of its CameraInfo',
+    'image': 'topic of the camera image, with or without /compressed (see image_transport);'
+    ' {camera} in it stands for each name of cameras',
+    'camera_info': 'topic of its CameraInfo, likewise',
     'namespace': 'namespace of the node and so of its topics',
     'params_file': 'YAML file of parameter overrides, see config/depth.yaml',
     'use_sim_time': 'true: ROS time comes from /clock',

@@ -15,15 +15,18 @@ from launch import LaunchContext
 from launch.actions import DeclareLaunchArgument
 
 from lotus2_ros.errors import SettingsError
-from lotus2_ros.settings import NodeSettings, PlayerSettings
+from lotus2_ros.settings import NodeSettings, PlayerSettings, SimulationSettings
 
 NOT_GIVEN = ''
 """Default of every argument here: the parameter keeps what the file or lotus2_ros.settings says."""
 
+_CAMERA = '{camera}'
+"""What stands for the name of each camera in a topic."""
+
 TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
 _PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 
-_Settings = type[NodeSettings] | type[PlayerSettings]
+_Settings = type[NodeSettings] | type[PlayerSettings] | type[SimulationSettings]
 
 
 def parameter_names(settings: _Settings, taken: Mapping[str, str]) -> list[str]:
@@ -106,17 +109,37 @@ def _typed(name: str, text: str, default: Any) -> Any:
 def topic_remappings(context: LaunchContext) -> list[tuple[str, str]]:
     """Remappings for the arguments `image` and `camera_info`, compressed transport included.
 
-    `image:=/camera/image_raw` and `image:=/camera/image_raw/compressed` name the same camera.
+    `image:=/camera/image_raw` and `image:=/camera/image_raw/compressed` name the same camera. With
+    `cameras`, {camera} in either argument stands for each camera's name.
+
+    Raises:
+        SettingsError: there are several cameras but one topic for all.
     """
+    names = _typed('cameras', given(context, 'cameras'), ()) if given(context, 'cameras') else ['']
     rules = []
-    image = given(context, 'image').removesuffix('/compressed')
-    if image:
-        # A rule for `image` does not reach `image/compressed`: remapping matches whole names.
-        rules += [('image', image), ('image/compressed', f'{image}/compressed')]
-    camera_info = given(context, 'camera_info')
-    if camera_info:
-        rules.append(('camera_info', camera_info))
+    for name in names:
+        prefix = f'{name}/' if name else ''
+        image = _topic_of(context, 'image', name, len(names)).removesuffix('/compressed')
+        if image:
+            # A rule for `image` does not reach `image/compressed`: remapping matches whole names.
+            rules += [
+                (f'{prefix}image', image),
+                (f'{prefix}image/compressed', f'{image}/compressed'),
+            ]
+        camera_info = _topic_of(context, 'camera_info', name, len(names))
+        if camera_info:
+            rules.append((f'{prefix}camera_info', camera_info))
     return rules
+
+
+def _topic_of(context: LaunchContext, argument: str, camera: str, count: int) -> str:
+    pattern = given(context, argument)
+    if pattern and count > 1 and _CAMERA not in pattern:
+        raise SettingsError(
+            f'{argument}:={pattern} is one topic for {count} cameras: put {_CAMERA} where their'
+            ' names go'
+        )
+    return pattern.replace(_CAMERA, camera)
 
 
 def parameter_file(context: LaunchContext) -> list[str]:

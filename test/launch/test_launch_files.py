@@ -46,12 +46,16 @@ def context():
     return LaunchContext()
 
 
-def description(name: str):
+def module(name: str):
     path = ROOT / 'launch' / f'{name}.launch.py'
     spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.generate_launch_description()
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def description(name: str):
+    return module(name).generate_launch_description()
 
 
 @needs_launch
@@ -116,6 +120,35 @@ def test_remapping_reaches_the_compressed_topic(context, image):
         ('image', '/cam/image_raw'),
         ('image/compressed', '/cam/image_raw/compressed'),
     ]
+
+
+@needs_launch
+def test_topics_of_several_cameras_carry_their_names(context):
+    from lotus2_ros.ros.launch_arguments import topic_remappings
+
+    context.launch_configurations.update(
+        cameras='front,left', image='/{camera}/image_raw', camera_info='/rig/{camera}/info'
+    )
+    assert topic_remappings(context) == [
+        ('front/image', '/front/image_raw'),
+        ('front/image/compressed', '/front/image_raw/compressed'),
+        ('front/camera_info', '/rig/front/info'),
+        ('left/image', '/left/image_raw'),
+        ('left/image/compressed', '/left/image_raw/compressed'),
+        ('left/camera_info', '/rig/left/info'),
+    ]
+    context.launch_configurations['image'] = '/image_raw'
+    with pytest.raises(SettingsError, match='one topic for 2 cameras'):
+        topic_remappings(context)
+    context.launch_configurations['cameras'] = 'front'
+    assert ('front/image', '/image_raw') in topic_remappings(context)
+
+
+@needs_launch
+def test_several_cameras_must_be_named(context):
+    context.launch_configurations['cameras'] = ' '
+    with pytest.raises(SettingsError, match='name the cameras'):
+        module('multi_camera').check(context)
 
 
 @needs_launch
@@ -342,3 +375,25 @@ def test_unusable_argument_ends_the_launch_and_says_why(environment, tmp_path):
     with launched(environment, log, 'depth.launch.py', 'params_file:=absent.yaml') as launch:
         assert launch.wait(30) != 0
     assert 'absent.yaml does not exist' in log.read_text()
+
+
+@needs_launch
+def test_multi_camera_launch_starts_one_node_for_all(environment, observer, tmp_path):
+    log = tmp_path / 'launch.log'
+    file = tmp_path / 'overrides.yaml'
+    file.write_text('/**:\n  ros__parameters:\n    left:\n      camera_yaw_deg: 90.0\n')
+    arguments = (
+        *('cameras:=front,left', 'image:=/rig/{camera}/image_raw', f'params_file:={file}'),
+        'model:=nano',
+    )
+    with launched(environment, log, 'multi_camera.launch.py', *arguments) as launch:
+        (_,) = until(lambda: processes(launch, 'depth_node'), log)
+        names = ['cameras', 'left.camera_yaw_deg']
+        assert parameters(observer, '/depth_node', names) == [['front', 'left'], 90.0]
+
+        def subscribed() -> bool:
+            topics = ('/rig/front/image_raw', '/front/camera_info', '/rig/left/image_raw')
+            return all(observer.count_subscribers(topic) for topic in topics)
+
+        until(subscribed, log)
+        assert not observer.count_subscribers('/front/image')
