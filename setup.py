@@ -66,6 +66,8 @@ setup(
         ],
         # A second renderer's scenes to evaluate on.
         'evaluate': ['matplotlib>=3.7', 'mujoco>=3.2', 'scikit-image>=0.22', 'scikit-learn>=1.3'],
+        # The simulated robot (sim_robot, lotus2 demo --world) and its plots.
+        'simulation': ['matplotlib>=3.7', 'mujoco>=3.2'],
         # FLUX's own text encoders, needed once where a model folder has no prompt embeddings.
         'prompt': ['transformers>=5.0'],
     },
@@ -75,6 +77,7 @@ setup(
         'console_scripts': [
             'depth_node = lotus2_ros.ros.main:main',
             'camera_player = lotus2_ros.ros.player:main',
+            'sim_robot = lotus2_ros.ros.robot:main',
             'lotus2 = lotus2_ros.tools.cli:main',
         ],
     },

@@ -20,9 +20,9 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from lotus2_ros.errors import SettingsError
-from lotus2_ros.settings import NodeSettings, Parameter, PlayerSettings
+from lotus2_ros.settings import NodeSettings, Parameter, PlayerSettings, SimulationSettings
 
-S = TypeVar('S', NodeSettings, PlayerSettings)
+S = TypeVar('S', NodeSettings, PlayerSettings, SimulationSettings)
 
 _ROS_OWN = ('use_sim_time', 'start_type_description_service')
 _ROS_OWN_PREFIX = 'qos_overrides.'
@@ -171,7 +171,8 @@ def _own(overrides: dict[str, Any]) -> dict[str, Any]:
 
 
 def _split(
-    values: dict[str, Any], settings_class: type[NodeSettings] | type[PlayerSettings]
+    values: dict[str, Any],
+    settings_class: type[NodeSettings] | type[PlayerSettings] | type[SimulationSettings],
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Parameters of the node, and those that are a camera's own: camera to name to value.
 

@@ -26,7 +26,7 @@ Float64Array = NDArray[np.float64]
 _IMAGE, _DEPTH, _LIDAR, _IMU, _ODOMETRY = range(5)
 """Each sensor's noise is drawn apart."""
 
-_FORCE_NOISE = 10.0
+FORCE_NOISE = 10.0
 """Noise of acceleration [m/s2] to that of angular velocity [rad/s]."""
 
 
@@ -178,7 +178,7 @@ class SimulatedRobot:
         return ImuReading(
             (self.drive.body(time) @ self.imu_mounting)[:3, :3],
             turn + noise * rng.standard_normal(3),
-            force + _FORCE_NOISE * noise * rng.standard_normal(3),
+            force + FORCE_NOISE * noise * rng.standard_normal(3),
         )
 
     def twist(self, time: float) -> Twist:

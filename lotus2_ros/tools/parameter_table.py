@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lotus2_ros.settings import NodeSettings, Parameter, PlayerSettings
+from lotus2_ros.settings import NodeSettings, Parameter, PlayerSettings, SimulationSettings
 
 _HEAD = """# Parameters
 
@@ -34,7 +34,9 @@ def _allowed(about: Parameter) -> str:
     return f'{about.minimum:g} to {about.maximum:g} {about.unit}'.strip()
 
 
-def table(settings: type[NodeSettings] | type[PlayerSettings]) -> str:
+def table(
+    settings: type[NodeSettings] | type[PlayerSettings] | type[SimulationSettings],
+) -> str:
     """Markdown table of every parameter of one settings class."""
     rows = ['| name | default | allowed | live | what it does |', '| --- | --- | --- | --- | --- |']
     defaults = settings.defaults()
@@ -57,6 +59,10 @@ def page() -> str:
             '## camera_player',
             '',
             table(PlayerSettings),
+            '',
+            '## sim_robot',
+            '',
+            table(SimulationSettings),
             '',
         ]
     )
