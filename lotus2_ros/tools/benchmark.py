@@ -1,45 +1,71 @@
-"""How long each stage of the model takes on this machine, one image at a time.
+r"""How long each stage of a model takes on this machine, one image at a time.
 
-Prints the median and the 95th percentile of every stage, and writes them as JSON if asked to.
-Total is what a caller waits for, from the image to the arrays.
+Prints the median and the 95th percentile of every stage, frames per second and memory, for any set
+of models, precisions, sizes, tasks and steps. Total is what a caller waits for, from the image to
+the arrays.
+
+  lotus2 benchmark --model exact --also fp8 nano@bfloat16 --sizes 640x480 1024x576 --steps 0 10
+  lotus2 benchmark --model fp8 --tasks depth --baseline flux-dev --plot speed.png
+
+Where there are several models, the results of all are compared with those of the first.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import platform
-import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import cv2
-import numpy as np
-
-from lotus2_ros.errors import Lotus2Error, SettingsError
-from lotus2_ros.photographs import SAMPLES, photographs_in, read_photograph
-from lotus2_ros.settings import NodeSettings
+from lotus2_ros.errors import Lotus2Error, ModelFileError, SettingsError
+from lotus2_ros.photographs import SAMPLES, photographs_in
+from lotus2_ros.settings import ModelSettings, NodeSettings
+from lotus2_ros.tools.benchmark_report import plot_report, print_report
+from lotus2_ros.tools.benchmark_runs import (
+    Case,
+    as_json,
+    deviation,
+    memory,
+    predict_photographs,
+    predictor_runs,
+    reset_memory,
+    time_case,
+)
 from lotus2_ros.tools.model_arguments import add_model_arguments, load_predictor, model_settings
-from lotus2_ros.types import UInt8Array
+from lotus2_ros.tools.sizes import parse_size
+from lotus2_ros.types import Prediction
 
-if TYPE_CHECKING:
-    from lotus2_ros.runtime import Lotus2Predictor
-
-TOTAL = 'total'
+BASELINES = ('flux-dev', 'model')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_model_arguments(parser)
     group = parser.add_argument_group('measurement')
+    group.add_argument(
+        '--also', nargs='+', default=[], metavar='MODEL[@PRECISION]', help='more models'
+    )
     group.add_argument('--width', type=int, default=640, help='of the image (default: %(default)s)')
     group.add_argument(
         '--height', type=int, default=480, help='of the image (default: %(default)s)'
     )
+    group.add_argument('--sizes', nargs='+', metavar='WxH', help='several sizes instead')
     group.add_argument(
-        '--steps', type=int, default=0, metavar='N', help='of the sharpener (default: %(default)s)'
+        '--task-sets', nargs='+', metavar='TASK[+TASK]',
+        help='which of the loaded tasks are timed together (default: all)',
+    )  # fmt: skip
+    group.add_argument(
+        '--steps',
+        type=int,
+        nargs='+',
+        default=[0],
+        metavar='N',
+        help='of the sharpener (default: 0)',
     )
     group.add_argument(
         '--repeats', type=int, default=20, metavar='N', help='timed runs (default: %(default)s)'
@@ -47,7 +73,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--warmup', type=int, default=3, metavar='N', help='runs before (default: %(default)s)'
     )
+    group.add_argument(
+        '--photographs', type=int, default=2, metavar='N',
+        help='on which several models are compared (default: %(default)s)',
+    )  # fmt: skip
+    group.add_argument(
+        '--baseline', choices=BASELINES,
+        help='time depth with the cost structure of the released code too, on random weights:'
+        " FLUX.1-dev's shape, or the model's own",
+    )  # fmt: skip
     group.add_argument('--json', type=Path, metavar='FILE', help='write the figures there too')
+    group.add_argument('--plot', type=Path, metavar='FILE', help='write a picture of them (PNG)')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -57,68 +93,159 @@ def run(args: argparse.Namespace) -> int:
         0.
 
     Raises:
-        Lotus2Error: the options or the model cannot be used, or the file cannot be written.
+        Lotus2Error: the options or a model cannot be used, or a file cannot be written.
     """
+    import torch
+
     settings = model_settings(args)
-    limit = int(NodeSettings.parameters()['sharpen_steps'].maximum or 0)
-    if args.repeats < 1 or args.warmup < 0 or not 0 <= args.steps <= limit:
-        raise SettingsError(f'--repeats from 1, --warmup from 0, --steps from 0 to {limit}')
-    if args.width < 16 or args.height < 16:
-        raise SettingsError('--width and --height from 16')
-    started = time.perf_counter()
-    predictor = load_predictor(settings, sharpener=args.steps > 0, progress=None)
-    load_s = time.perf_counter() - started
-    image = benchmark_image(args.width, args.height)
-    runs = measure(predictor, image, steps=args.steps, repeats=args.repeats, warmup=args.warmup)
-    report = {
-        **predictor.info(),
+    cases = _cases(args, settings)
+    report: dict[str, Any] = {
         'machine': machine(),
-        'image': [args.width, args.height],
-        'sharpen_steps': args.steps,
+        'torch': torch.__version__,
         'repeats': args.repeats,
-        'load_s': load_s,
-        'stages_ms': summarize(runs),
+        'modes': [],
     }
+    exact: dict[int, list[Prediction]] = {}
+    for name, chosen in _modes(args, settings):
+        report['modes'].append(_measure(name, chosen, cases, args, exact))
+    report['device'] = report['modes'][0]['device']
+    if args.baseline is not None:
+        report['modes'].append(_measure_baseline(args, settings, cases))
     print_report(report)
     if args.json is not None:
         try:
             args.json.write_text(json.dumps(report, indent=2) + '\n')
         except OSError as error:
             raise Lotus2Error(f'{args.json}: cannot be written: {error.strerror}') from error
+    if args.plot is not None:
+        plot_report(args.plot, report)
     return 0
 
 
-def benchmark_image(width: int, height: int) -> UInt8Array:
-    """A bundled photograph at the size asked for, (height, width, 3) uint8."""
-    rgb = read_photograph(photographs_in(SAMPLES)[0])
-    return np.asarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+def _cases(args: argparse.Namespace, settings: ModelSettings) -> list[Case]:
+    """Every size with every set of tasks and every number of steps."""
+    limit = int(NodeSettings.parameters()['sharpen_steps'].maximum or 0)
+    if args.repeats < 1 or args.warmup < 0 or not all(0 <= n <= limit for n in args.steps):
+        raise SettingsError(f'--repeats from 1, --warmup from 0, --steps from 0 to {limit}')
+    most = len(photographs_in(SAMPLES))
+    if not 0 <= args.photographs <= most:
+        raise SettingsError(f'--photographs is {args.photographs}; allowed: 0 to {most}')
+    sizes = [parse_size(text) for text in args.sizes or []] or [(args.height, args.width)]
+    if min(min(size) for size in sizes) < 16:
+        raise SettingsError('--width and --height from 16')
+    sets = [tuple(text.split('+')) for text in args.task_sets or []] or [settings.tasks]
+    for tasks in sets:
+        if not set(tasks) <= set(settings.tasks):
+            loaded = ' '.join(settings.tasks)
+            raise SettingsError(f'--task-sets: {"+".join(tasks)} is not loaded; --tasks {loaded}')
+    return [Case(size, tasks, steps) for size in sizes for tasks in sets for steps in args.steps]
 
 
-def measure(
-    predictor: Lotus2Predictor, image: UInt8Array, *, steps: int, repeats: int, warmup: int
-) -> list[dict[str, float]]:
-    """Seconds of each stage, and in total, of every timed run."""
-    from tqdm import trange
-
-    runs = []
-    for index in trange(warmup + repeats, unit='run', file=sys.stderr, leave=False):
-        start = time.perf_counter()
-        prediction = predictor.predict(image, sharpen_steps=steps)
-        total = time.perf_counter() - start
-        if index >= warmup:
-            runs.append({**prediction.timings, TOTAL: total})
-    return runs
+def _modes(args: argparse.Namespace, settings: ModelSettings) -> list[tuple[str, ModelSettings]]:
+    """Every model to be measured, by the name that it is shown under."""
+    modes = [(settings.model, settings)]
+    for text in args.also:
+        model, _, precision = text.partition('@')
+        changes = {'model': model, 'precision': precision or 'auto'}
+        chosen = replace(settings, **changes)
+        chosen.validate()
+        modes.append((text, chosen))
+    return modes
 
 
-def summarize(runs: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Stage to its p50 and p95 in milliseconds."""
-    return {
-        stage: {
-            name: float(np.quantile([1e3 * run[stage] for run in runs], q))
-            for name, q in (('p50', 0.5), ('p95', 0.95))
-        }
-        for stage in runs[0]
+def _measure(
+    name: str,
+    settings: ModelSettings,
+    cases: list[Case],
+    args: argparse.Namespace,
+    exact: dict[int, list[Prediction]],
+) -> dict[str, Any]:
+    """Figures of one model; the first one's results are put into `exact`."""
+    started = time.perf_counter()
+    sharpener = any(case.steps for case in cases)
+    predictor = load_predictor(settings, sharpener=sharpener, progress=None)
+    load_s = time.perf_counter() - started
+    reset_memory(predictor.device)
+    runs = predictor_runs(predictor)
+    figures = [time_case(c, runs, repeats=args.repeats, warmup=args.warmup) for c in cases]
+    mode = {
+        'name': name,
+        **predictor.info(),
+        'load_s': load_s,
+        'memory': memory(predictor.device),
+        'cases': [as_json(figure) for figure in figures],
     }
+    if args.also and args.photographs:
+        for steps in args.steps:
+            found = predict_photographs(predictor, cases[0].size, steps, args.photographs)
+            if steps in exact:
+                mode.setdefault('deviation', {})[str(steps)] = deviation(found, exact[steps])
+            exact.setdefault(steps, found)
+    predictor.free_memory()
+    del predictor, runs
+    gc.collect()
+    return mode
+
+
+def _measure_baseline(
+    args: argparse.Namespace, settings: ModelSettings, cases: list[Case]
+) -> dict[str, Any]:
+    from lotus2_ros.runtime.device import choose_device, choose_precision, device_name
+    from lotus2_ros.tools.released_baseline import BaselineShape, ReleasedBaseline
+    from lotus2_ros.training.recipe.random_base import flux_parameters
+
+    full = args.baseline == 'flux-dev'
+    shape = BaselineShape() if full else baseline_shape(settings)
+    device = choose_device(settings.device, flux_parameters() if full else None)
+    precision = 'bfloat16' if full else settings.precision  # the released code's
+    dtype = choose_precision(precision, device)
+    reset_memory(device)
+    baseline = ReleasedBaseline(shape, device, dtype)
+    timed = dict.fromkeys((case.size, case.steps) for case in cases)
+    figures = [
+        time_case(
+            Case(size, ('depth',), steps),
+            lambda image, case: baseline.predict(image, steps=case.steps)[1],
+            repeats=args.repeats,
+            warmup=args.warmup,
+        )
+        for size, steps in timed
+    ]
+    return {
+        'name': f"released code's costs ({args.baseline})",
+        'device': device_name(device),
+        'precision': str(dtype).removeprefix('torch.'),
+        'parameters': baseline.parameters,
+        'memory': memory(device),
+        'cases': [as_json(figure) for figure in figures],
+    }
+
+
+def baseline_shape(settings: ModelSettings) -> Any:
+    """The baseline at the size of a model that lies in a folder.
+
+    Raises:
+        ModelFileError: its files are not there.
+    """
+    from lotus2_ros.model.files import WeightFiles, read_json
+    from lotus2_ros.model.loading import locate
+    from lotus2_ros.model.prompt import PROMPT_FILE, PROMPT_KEY, find_stored
+    from lotus2_ros.model.tasks import TASKS
+    from lotus2_ros.tools.released_baseline import BaselineShape
+
+    task = TASKS[settings.tasks[0]]
+    folders = locate(settings.model, settings.base or None, settings.tasks, sharpener=False)
+    stored = find_stored([folders.model, folders.base])
+    if stored is None:
+        raise ModelFileError(f'{folders.base} has no {PROMPT_FILE}, which says how long it is')
+    with WeightFiles.single(stored) as files:
+        tokens = files.shape(PROMPT_KEY)[1]
+    with WeightFiles.single(folders.model / task.core_file) as files:
+        rank = next(files.shape(key)[0] for key in files.keys() if '.lora_A.' in key)  # noqa: SIM118
+    transformer, vae = (
+        read_json(folders.base / part / 'config.json') for part in ('transformer', 'vae')
+    )
+    return BaselineShape.like(transformer, vae, tokens, rank, folders.max_side)
 
 
 def machine() -> str:
@@ -132,31 +259,3 @@ def machine() -> str:
             (n.partition(':')[2].strip() for n in lines if n.startswith('model name')), name
         )
     return f'{name}, {cores} cores, {platform.system()}'
-
-
-def print_report(report: dict[str, Any]) -> None:
-    """Print what was measured and a line for each stage."""
-    from rich.console import Console
-    from rich.table import Table
-
-    width, height = report['image']
-    table = Table(
-        title=f'{report["model"]}, {width}x{height}, tasks {" ".join(report["tasks"])}, '
-        f'{report["sharpen_steps"]} sharpener steps'
-    )
-    table.add_column('stage')
-    table.add_column('p50, ms', justify='right')
-    table.add_column('p95, ms', justify='right')
-    for stage, figures in report['stages_ms'].items():
-        if stage == TOTAL:
-            table.add_section()
-        table.add_row(stage, f'{figures["p50"]:.1f}', f'{figures["p95"]:.1f}')
-    console = Console(width=None if sys.stdout.isatty() else 100)
-    console.print(table)
-    console.print(
-        f'{report["device"]} ({report["machine"]}), {report["precision"]}, '
-        f'{report["parameters"] / 1e6:.1f} M parameters, network sees at most '
-        f'{report["max_side"]} px; loaded in {report["load_s"]:.1f} s; {report["repeats"]} runs',
-        highlight=False,
-        soft_wrap=True,
-    )

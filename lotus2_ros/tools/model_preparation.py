@@ -11,13 +11,12 @@ to --model, or to the node's parameter model.
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lotus2_ros.errors import SettingsError
 from lotus2_ros.tools.model_inspection import in_bytes
 from lotus2_ros.tools.progress import progress_bars
+from lotus2_ros.tools.sizes import parse_size
 from lotus2_ros.types import TASKS
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
 def _plan(args: argparse.Namespace) -> Preparation:
     from lotus2_ros.model.prepared.preparing import Preparation
 
-    sizes = {} if args.sizes is None else {'sizes': tuple(_size(text) for text in args.sizes)}
+    sizes = {} if args.sizes is None else {'sizes': tuple(parse_size(text) for text in args.sizes)}
     return Preparation(
         tasks=tuple(name for name in TASKS if name in args.tasks),
         sharpener=not args.no_sharpener,
@@ -110,15 +109,3 @@ def _plan(args: argparse.Namespace) -> Preparation:
         shard_bytes=int(args.shard_gib * _GIB),
         **sizes,
     )
-
-
-def _size(text: str) -> tuple[int, int]:
-    """Height and width of a size such as 640x480.
-
-    Raises:
-        SettingsError: it is none.
-    """
-    found = re.fullmatch(r'(\d+)x(\d+)', text)
-    if found is None:
-        raise SettingsError(f'--sizes: {text!r} is no size; write width x height, such as 640x480')
-    return int(found[2]), int(found[1])

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -33,32 +32,6 @@ def test_a_command_line_without_a_known_command_is_refused(capsys):
         main(['fly'])
     assert exit_info.value.code == 2
     assert 'fly' in capsys.readouterr().err
-
-
-def test_benchmark_reports_every_stage_and_the_device(tiny_model, tmp_path, capsys):
-    path = tmp_path / 'figures.json'
-    command = ['benchmark', '--model', str(tiny_model), '--width', '64', '--height', '48']
-    command += ['--steps', '1', '--repeats', '3', '--warmup', '1', '--json', str(path)]
-    assert main(command) == 0
-    report = json.loads(path.read_text())
-    assert report['device']
-    assert report['machine']
-    assert report['image'] == [64, 48]
-    stages = report['stages_ms']
-    assert {'encode', 'core', 'sharpen', 'decode', 'total'} <= set(stages)
-    for figures in stages.values():
-        assert 0 < figures['p50'] <= figures['p95']
-    others = sum(figures['p50'] for name, figures in stages.items() if name != 'total')
-    # The stages are parts of the total; medians of three noisy runs need not add up exactly.
-    assert others < 2 * stages['total']['p95']
-    text = capsys.readouterr().out
-    assert all(stage in text for stage in stages)
-
-
-@pytest.mark.parametrize('options', [['--repeats', '0'], ['--steps', '11'], ['--width', '3']])
-def test_benchmark_refuses_what_cannot_be_measured(options, tiny_model, capsys):
-    assert main(['benchmark', '--model', str(tiny_model), *options]) == 1
-    assert options[0] in capsys.readouterr().err
 
 
 def test_models_shows_ranks_and_loads(tiny_model, capsys):

@@ -70,7 +70,7 @@ def random_base(
     """
     draw = torch.Generator(device).manual_seed(0)
     config = {**(transformer or FLUX_TRANSFORMER), 'guidance_embeds': guidance_embeds}
-    network = _random(FluxTransformer2DModel, config, device, dtype, draw)
+    network = random_module(FluxTransformer2DModel, config, device, dtype, draw)
     scheduler = {'_class_name': 'FlowMatchEulerDiscreteScheduler', **SCHEDULER_CONFIG}
     joint, pooled = config['joint_attention_dim'], config['pooled_projection_dim']
     conditioning = Conditioning(
@@ -79,7 +79,7 @@ def random_base(
     )
     return Base(
         transformer=network,
-        vae=_random(AutoencoderKL, vae or FLUX_VAE, device, dtype, draw),
+        vae=random_module(AutoencoderKL, vae or FLUX_VAE, device, dtype, draw),
         conditioning=conditioning.to(device, dtype),
         schedule=FlowSchedule(scheduler, Path('FLUX.1')),
         targets=target_modules(network),
@@ -96,13 +96,22 @@ def flux_parameters() -> int:
     return sum(value.numel() for value in transformer.parameters())
 
 
-def _random(
+def random_module(
     kind: Any,
     config: dict[str, Any],
     device: torch.device,
     dtype: torch.dtype,
     draw: torch.Generator,
 ) -> Any:
+    """A module of random weights, made in place.
+
+    Args:
+        kind: its class.
+        config: arguments of the class.
+        device: where its weights are drawn; `draw` belongs to it.
+        dtype: of weights and arithmetic.
+        draw: of the weights, in the order of the module's parameters.
+    """
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)  # made in its precision at once: float32 would not fit
     try:
