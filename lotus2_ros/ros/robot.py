@@ -60,6 +60,7 @@ class _Stream:
         name: for people.
         rate: [Hz].
         act: makes it happen at a time [s].
+        delay: how long after its time it is known [s].
         light: takes no time to speak of: it is made up for when it is late, up to a second.
         count: number of the next one.
         done: how many there were since the last report.
@@ -69,18 +70,24 @@ class _Stream:
     rate: float
     act: Callable[[float], None]
     light: bool = False
+    delay: float = 0.0
     count: int = 1
     done: int = 0
 
     @property
-    def due(self) -> float:
-        """When the next one is [s]."""
+    def time(self) -> float:
+        """Of the next one [s]."""
         return self.count / self.rate
+
+    @property
+    def due(self) -> float:
+        """When it is known [s]."""
+        return self.time + self.delay
 
     def advance(self, now: float) -> None:
         """To the next one; those that are too late are left out."""
         self.done += 1
-        late = _MADE_UP_S if self.light else 0.0
+        late = self.delay + (_MADE_UP_S if self.light else 0.0)
         self.count = max(self.count + 1, math.floor((now - late) * self.rate))
 
 
@@ -102,7 +109,6 @@ class RobotNode(Node):
         self.robot = SimulatedRobot(self.settings)
         self._advertise()
         settings = self.settings
-        lines = {'none': (), '16': (16,), '64': (64,), 'both': (16, 64)}[settings.lidar]
         streams = [
             _Stream('clock', _CLOCK_HZ if settings.publish_clock else 0.0, self._tell_time, True),
             _Stream('odometry', settings.odom_rate_hz, self._tell_motion, True),
@@ -110,9 +116,10 @@ class RobotNode(Node):
             _Stream('reference depth', settings.depth_rate_hz, self._show_reference),
             _Stream('camera', settings.camera_rate_hz, self._show_image),
         ]
-        for count in lines:
+        for topic, lines in self._lidars().items():
+            scan = self._scanner(topic, lines)
             streams.append(
-                _Stream(f'lidar {count}', settings.lidar_rate_hz, self._scanner(count), count=2)
+                _Stream(f'lidar {lines}', settings.lidar_rate_hz, scan, delay=self.robot.sweep)
             )
         self._streams = [stream for stream in streams if stream.rate > 0]
         # OpenGL belongs to the thread that spins: it is not touched before the first tick.
@@ -140,6 +147,7 @@ class RobotNode(Node):
             'reference/depth': Image,
             'reference/camera_info': CameraInfo,
             'imu': Imu,
+            'odom/pose': PoseStamped,
             'truth/pose': PoseStamped,
         }
         if settings.truth:
@@ -149,16 +157,13 @@ class RobotNode(Node):
                 'truth/camera_info': CameraInfo,
                 'truth/camera_pose': PoseStamped,
             }
-        if settings.lidar in ('16', 'both'):
-            kinds['lidar_16/points'] = PointCloud2
-        if settings.lidar in ('64', 'both'):
-            kinds['lidar_64/points'] = PointCloud2
+        kinds |= dict.fromkeys(self._lidars(), PointCloud2)
         self._odometry_type = optional_message('nav_msgs', 'Odometry')
         if self._odometry_type is not None:
             kinds['odom'] = self._odometry_type
         else:
             self.get_logger().warning(
-                'nav_msgs is not installed: no odom (true poses are on truth/pose)'
+                'nav_msgs is not installed: no odom (its poses are on odom/pose)'
             )
         if settings.publish_clock:
             kinds['/clock'] = ClockMessage
@@ -167,8 +172,8 @@ class RobotNode(Node):
             kinds['/tf'] = self._tf_type
         elif settings.publish_tf:
             self.get_logger().warning(
-                'tf2_msgs is not installed: no /tf and /tf_static (poses are on truth/pose and'
-                ' truth/camera_pose)'
+                'tf2_msgs is not installed: no /tf and /tf_static (poses are on odom/pose,'
+                ' truth/pose and truth/camera_pose)'
             )
         for topic, kind in kinds.items():
             self._published[topic] = self.create_publisher(
@@ -197,7 +202,7 @@ class RobotNode(Node):
         self._report_slowness()
 
     def _act(self, stream: _Stream) -> None:
-        stream.act(stream.due)
+        stream.act(stream.time)
         stream.advance(time.monotonic() - self._begin)
 
     def _report_slowness(self) -> None:
@@ -254,13 +259,15 @@ class RobotNode(Node):
                 reference_message(depth, self.settings.depth_encoding, header),
             )
 
-    def _scanner(self, lines: int) -> Callable[[float], None]:
-        topic = f'lidar_{lines}/points'
+    def _lidars(self) -> dict[str, int]:
+        """Topic to lines."""
+        chosen = {'none': (), '16': (16,), '64': (64,), 'both': (16, 64)}[self.settings.lidar]
+        return dict(zip(('reference/points', 'reference_64/points'), chosen, strict=False))
 
+    def _scanner(self, topic: str, lines: int) -> Callable[[float], None]:
         def show(at: float) -> None:
             if self._wanted(topic):
-                begin = at - 1.0 / self.settings.lidar_rate_hz
-                header = self._header(begin, self.settings.lidar_frame)
+                header = self._header(at, self.settings.lidar_frame)
                 self._send(topic, lidar_message(self.robot.lidar(at, lines), header))
 
         return show
@@ -279,6 +286,8 @@ class RobotNode(Node):
             self._send('truth/pose', pose_message(true, self._header(at, settings.world_frame)))
         believed = robot.odometry.pose(at)
         header = self._header(at, settings.odom_frame)
+        if self._wanted('odom/pose'):
+            self._send('odom/pose', pose_message(believed, header))
         if self._odometry_type is not None and self._wanted('odom'):
             self._send(
                 'odom',

@@ -148,7 +148,7 @@ class SimulationSettings(Settings):
 
     lidar: str = setting(
         '16',
-        'Lidars that publish: lidar_16/points, lidar_64/points or both',
+        'Lines of the lidar on reference/points; both: 16 there, and 64 on reference_64/points',
         choices=('none', '16', '64', 'both'),
         live=False,
     )

@@ -26,6 +26,8 @@ Float64Array = NDArray[np.float64]
 _IMAGE, _DEPTH, _LIDAR, _IMU, _ODOMETRY = range(5)
 """Each sensor's noise is drawn apart."""
 
+_SWEEP_S = 0.1
+
 FORCE_NOISE = 10.0
 """Noise of acceleration [m/s2] to that of angular velocity [rad/s]."""
 
@@ -100,6 +102,11 @@ class SimulatedRobot:
         return self._camera.lens
 
     @property
+    def sweep(self) -> float:
+        """How long a turn of the lidars takes [s]."""
+        return min(_SWEEP_S, 1.0 / self.settings.lidar_rate_hz)
+
+    @property
     def camera_mounting(self) -> Mounting:
         """Of the camera on the robot's body, and on base_footprint while nothing sways."""
         settings = self.settings
@@ -154,15 +161,14 @@ class SimulatedRobot:
         )
 
     def lidar(self, time: float, lines: int) -> LidarScan:
-        """The turn of a lidar of 16 or 64 lines that ends at a time [s]."""
+        """The turn of a lidar of 16 or 64 lines that begins at a time [s]; see `sweep`."""
         settings = self.settings
-        duration = 1.0 / settings.lidar_rate_hz
         self.scene.move(time)
         return scan_turn(
             self.scene,
             lambda t: self.drive.body(t) @ self.lidar_mounting,
-            time - duration,
-            duration,
+            time,
+            self.sweep,
             self._rng(_LIDAR + 100 * lines, time),
             lines=lines,
             columns=settings.lidar_columns,
