@@ -1,10 +1,11 @@
-r"""What a model folder holds, and what is wrong with it; prepare and verify.
+r"""What a model folder holds, and what is wrong with it; prepare, verify and random.
 
 Without a folder: the models that come with the package. Of large weight
 files only the headers are read; --load really loads the model, on the CPU, and finds every fault.
 
   lotus2 models prepare MODEL --base BASE --out FOLDER    make it ready once: loads in seconds
   lotus2 models verify FOLDER                             hold a prepared folder to its checksums
+  lotus2 models random --out FOLDER                       FLUX.1-dev's shape, to measure speed
 
 A folder of such a name is written with its path: ./prepare
 """
@@ -19,7 +20,11 @@ from lotus2_ros.errors import ModelFileError
 from lotus2_ros.tools.model_inspection import in_bytes, inspect, print_entries
 from lotus2_ros.types import PREPARED_FILE, TASKS
 
-SUBCOMMANDS = {'prepare': 'model_preparation', 'verify': 'model_verification'}
+SUBCOMMANDS = {
+    'prepare': 'model_preparation',
+    'verify': 'model_verification',
+    'random': 'random_model',
+}
 """Word after `lotus2 models` to the module beside this one that does it."""
 
 

@@ -66,7 +66,7 @@ def test_prepare_refuses(tiny_model, tmp_path, options, match, capsys):
     assert not (tmp_path / 'made').exists()
 
 
-@pytest.mark.parametrize('word', ['prepare', 'verify'])
+@pytest.mark.parametrize('word', ['prepare', 'verify', 'random'])
 def test_words_explain_themselves(word, capsys):
     with pytest.raises(SystemExit) as exit_info:
         main(['models', word, '--help'])
