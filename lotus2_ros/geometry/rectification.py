@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lotus2_ros.errors import CameraInfoError
 from lotus2_ros.geometry.intrinsics import Intrinsics
-from lotus2_ros.types import BoolArray, UInt8Array
+from lotus2_ros.types import BoolArray, Float32Array, UInt8Array
 
 _COEFFICIENTS = {
     'plumb_bob': (4, 5),
@@ -115,6 +115,30 @@ class Rectifier:
             return image
         rectified = cv2.remap(image, *self._maps, interpolation=cv2.INTER_LINEAR)
         return np.asarray(rectified, dtype=np.uint8)
+
+    def apply_to_depth(self, depth: Float32Array) -> Float32Array:
+        """Rectify a depth image of the same view: the nearest pixel, never a mean of two surfaces.
+
+        Args:
+            depth: (h, w) float32 [m], raw, of any size.
+
+        Returns:
+            (H, W) float32, NaN outside the raw image; the argument itself if `identity`.
+        """
+        if self._maps is None:
+            return depth
+        size = (self.intrinsics.width, self.intrinsics.height)
+        if depth.shape[::-1] != size:
+            resized = cv2.resize(depth, size, interpolation=cv2.INTER_NEAREST)
+            depth = np.asarray(resized, dtype=np.float32)
+        rectified = cv2.remap(
+            depth,
+            *self._maps,
+            interpolation=cv2.INTER_NEAREST,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=float('nan'),
+        )
+        return np.asarray(rectified, dtype=np.float32)
 
 
 def _matrix(name: str, values: Sequence[float], rows: int, columns: int) -> NDArray[np.float64]:

@@ -60,6 +60,8 @@ class Cameras:
         self.client.configure(
             sharpen_rate_hz=settings.sharpen_rate_hz, sharpen_steps=settings.sharpen_steps
         )
+        for session in self.sessions:
+            session.apply()
 
     def activate(self) -> None:
         """Take images and publish results."""

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from lotus2_ros.ros import plan
 from lotus2_ros.ros.monitor import Monitor
 from lotus2_ros.ros.outputs import OutputSet
 from lotus2_ros.ros.problems import ProblemLog
-from lotus2_ros.ros.products import Frame, FrameScale, Products
+from lotus2_ros.ros.products import Frame, Products
+from lotus2_ros.ros.scale import ScaleKeeper
 from lotus2_ros.worker.client import WorkerResult
 
 
@@ -22,6 +24,7 @@ class Delivery:
         core: publishers of core results.
         sharp: publishers of sharpened results.
         monitor: counts and times.
+        scale: of the frames.
         epoch: gives the current epoch; results of frames of another one are dropped.
         log: takes one line about a frame that failed.
     """
@@ -32,12 +35,14 @@ class Delivery:
         core: OutputSet,
         sharp: OutputSet,
         monitor: Monitor,
+        scale: ScaleKeeper,
         epoch: Callable[[], int],
         log: Callable[[str], Any],
     ) -> None:
         self._core = core
         self._sharp = sharp
         self._monitor = monitor
+        self._scale = scale
         self._epoch = epoch
         self._problems = ProblemLog(log)
         self.output_size: tuple[int, int] | None = None
@@ -60,8 +65,10 @@ class Delivery:
             (self._sharp, frame.sharp.deliver) if result.sharp else (self._core, frame.core.deliver)
         )
         self._monitor.model_problem('')
-        scale = FrameScale.of(frame.settings)
-        products = Products(frame, result.disparity, result.normals, scale)
+        scaled = self._scale.of(frame, result.disparity, result.normals, sharp=result.sharp)
+        if scaled.scale.is_missing:
+            topics = topics.difference(plan.NEEDS_SCALE)
+        products = Products(frame, scaled.disparity, result.normals, scaled.scale)
         sent, publishing = outputs.publish(products.messages(topics))
         self._monitor.pixels(products.pixels())
         for topic in products.empty:

@@ -10,7 +10,9 @@ from typing import Any
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from lotus2_ros.geometry.scale.tracker import ScaleReport, ScaleState
 from lotus2_ros.ros.monitor import Measurements
+from lotus2_ros.ros.scale_message import scale_values
 from lotus2_ros.settings import NodeSettings
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -72,6 +74,8 @@ class Health:
         incompatible: topic to what is incompatible about a peer's quality of service.
         image_size: (width, height) of the last image, or None.
         output_size: (width, height) of the last result, or None.
+        scale: that of the last frame, if references give it.
+        scale_detail: what each reference said that gave nothing.
     """
 
     lifecycle: str
@@ -93,6 +97,8 @@ class Health:
     incompatible: dict[str, str] = field(default_factory=dict)
     image_size: tuple[int, int] | None = None
     output_size: tuple[int, int] | None = None
+    scale: ScaleReport | None = None
+    scale_detail: str = ''
 
 
 @dataclass(frozen=True)
@@ -178,6 +184,10 @@ def _output(health: Health) -> Verdict:
         if withheld:
             return Verdict(State.RELATIVE, WARN, f'{text} ({withheld})', 'set scale_mode: fixed')
         return Verdict(State.RELATIVE, OK, text)
+    if health.settings.references():
+        verdict = _measured_scale(health, withheld)
+        if verdict is not None:
+            return verdict
     if withheld:
         return Verdict(State.OK, WARN, f'withheld: {withheld}')
     if health.incompatible:
@@ -186,6 +196,24 @@ def _output(health: Health) -> Verdict:
     if not health.wanted:
         return Verdict(State.OK, OK, 'ready; nobody subscribes to a result')
     return Verdict(State.OK, OK, 'running')
+
+
+def _measured_scale(health: Health, withheld: str) -> Verdict | None:
+    """None while the scale is locked."""
+    report = health.scale
+    if report is None:
+        text = 'no scale yet: no image with depth has been worked on'
+        return Verdict(State.RELATIVE, WARN, text, 'subscribe to a topic that needs depth')
+    text = f'scale is {report.state.value}: {health.scale_detail or report.reason}'
+    if report.state is ScaleState.LOCKED:
+        return None
+    if report.is_metric:
+        return Verdict(State.OK, WARN, text, 'check the reference sensor')
+    if withheld:
+        text += f' ({withheld})'
+    lost = report.state is ScaleState.LOST
+    remedy = 'check the reference sensor: topic, stamps, frame (docs/scale.md)'
+    return Verdict(State.RELATIVE, ERROR if lost else WARN, text, remedy)
 
 
 def diagnostic_array(healths: Sequence[Health], *, node: str, stamp: Time) -> DiagnosticArray:
@@ -228,6 +256,9 @@ def _values(health: Health) -> dict[str, str]:
         'subscribed': ', '.join(sorted(health.wanted)) or 'none',
         'sharpening': f'{settings.sharpen_steps} steps at {settings.sharpen_rate_hz:g} Hz',
     }
+    if health.scale is not None:
+        values |= {f'scale {key}': value for key, value in scale_values(health.scale).items()}
+        values['scale references'] = health.scale_detail or 'good'
     for key, value in health.info.items():
         values[_INFO_NAMES.get(key, key)] = str(value)
     for event in ('input', 'result', 'sharp result'):
@@ -250,6 +281,8 @@ def _values(health: Health) -> dict[str, str]:
 def _scale(settings: NodeSettings) -> str:
     if settings.scale_mode == 'fixed':
         return f'fixed: z = 1 / ({settings.disparity_scale:g} d + {settings.disparity_shift:g})'
+    if settings.references():
+        return f'measured from {", ".join(settings.references())}'
     return 'relative: no metres' + (', cloud not metric' if settings.relative_cloud else '')
 
 

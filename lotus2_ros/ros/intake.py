@@ -16,6 +16,7 @@ from lotus2_ros.ros.camera import Camera, CameraTracker
 from lotus2_ros.ros.codecs import decode_image, image_size
 from lotus2_ros.ros.compressed import compressed_size, decode_compressed
 from lotus2_ros.ros.monitor import Monitor
+from lotus2_ros.ros.pictures import grey_of, picture_size
 from lotus2_ros.ros.plan import POINTS, Plan, make_plan
 from lotus2_ros.ros.problems import ProblemLog
 from lotus2_ros.ros.products import Frame
@@ -162,6 +163,7 @@ class Intake:
             epoch=self.epoch,
             received=received,
             stream=self._stream,
+            picture=self._picture(view, size, settings),
         )
         wanted_tasks = {*core.tasks, *sharp.tasks}
         if not core.tasks:
@@ -203,6 +205,15 @@ class Intake:
         if due:
             self._sharp_submitted = now
         return due
+
+    def _picture(
+        self, view: UInt8Array, size: tuple[int, int] | None, settings: NodeSettings
+    ) -> UInt8Array | None:
+        references = settings.references()
+        if not references and not settings.steady:
+            return None
+        height, width = size or view.shape[:2]
+        return grey_of(view, picture_size(references, width, height))
 
     def _colors(
         self,

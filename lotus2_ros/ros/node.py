@@ -22,6 +22,7 @@ from lotus2_ros.ros.cameras import Cameras
 from lotus2_ros.ros.diagnostics import Health, diagnostic_array
 from lotus2_ros.ros.model_folder import check_model_folder
 from lotus2_ros.ros.parameters import ParameterBridge
+from lotus2_ros.ros.plan import NEEDS_SCALE
 from lotus2_ros.ros.problems import ProblemLog
 from lotus2_ros.ros.session import Session
 from lotus2_ros.settings import NodeSettings
@@ -300,6 +301,10 @@ class DepthNode(LifecycleNode):
         client, intake, prefix = session.client, session.intake, session.prefix
         topics = wanted.core | {f'sharp/{topic}' for topic in wanted.sharp}
         withheld = core.withheld | {f'sharp/{t}': why for t, why in sharp.withheld.items()}
+        scale = session.scale.report
+        if scale is not None and not scale.is_metric:
+            without = f'the scale is {scale.state.value}: {scale.reason}'
+            withheld |= {t: without for t in topics if t.removeprefix('sharp/') in NEEDS_SCALE}
         return Health(
             lifecycle=self.lifecycle,
             settings=self._bridge.of(session.name),
@@ -320,4 +325,6 @@ class DepthNode(LifecycleNode):
             incompatible=session.incompatibilities.snapshot(),
             image_size=intake.image_size,
             output_size=session.delivery.output_size,
+            scale=scale,
+            scale_detail=session.scale.detail,
         )

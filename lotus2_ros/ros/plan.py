@@ -45,6 +45,9 @@ MAY_BE_SILENT = (CLEARING,)
 _METRIC = (DEPTH_IMAGE, DEPTH_RAW, NAV_POINTS, CLEARING, SCAN, GROUND)
 _NEEDS_CAMERA = (DEPTH_INFO, NORMALS_INFO, POINTS, NAV_POINTS, CLEARING, SCAN, GROUND)
 
+NEEDS_SCALE = (*_METRIC, POINTS)
+"""Topics without a message while a scale that is to be measured is not known."""
+
 RELATIVE_FRAME_SUFFIX = '_relative'
 """Appended to the frame of a cloud that is not metric, so that nobody transforms it by accident."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -39,6 +40,7 @@ class Frame:
         epoch: results of an older epoch are not published.
         received: when the image came, on the steady clock [s].
         stream: which camera it is from.
+        picture: (h, w) grey, for the scale to follow from frame to frame; None if it does not.
     """
 
     header: Header
@@ -50,6 +52,7 @@ class Frame:
     epoch: int
     received: float
     stream: int = 0
+    picture: UInt8Array | None = None
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class FrameScale:
     Attributes:
         a: scale, above 0 [1/m].
         b: shift [1/m].
-        state: where the two come from; 'relative' if they are no metres.
+        state: where the two come from; 'relative' if they are no metres; else the state of the
+            scale that was measured.
     """
 
     a: float
@@ -70,6 +74,16 @@ class FrameScale:
     def of(cls, settings: NodeSettings) -> FrameScale:
         """The scale that the parameters say."""
         return cls(settings.disparity_scale, settings.disparity_shift, settings.scale_mode)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether references decide, not parameters."""
+        return self.state not in ('relative', 'fixed')
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether metres were to be measured, but there are none now."""
+        return self.is_measured and not math.isfinite(self.a)
 
 
 @dataclass(eq=False)

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 
+from lotus2_ros.geometry.scale.tracker import ScaleReport
 from lotus2_ros.ros.camera import CameraTracker
 from lotus2_ros.ros.delivery import Delivery
 from lotus2_ros.ros.intake import Intake, Wanted
 from lotus2_ros.ros.monitor import Monitor
 from lotus2_ros.ros.outputs import OutputSet
 from lotus2_ros.ros.qos import IncompatibilityLog, input_qos, overridable
+from lotus2_ros.ros.scale import ScaleKeeper
+from lotus2_ros.ros.scale_feeds import ReferenceFeeds
+from lotus2_ros.ros.scale_history import PredictionHistory
+from lotus2_ros.ros.scale_message import scale_message, scale_qos
+from lotus2_ros.ros.scale_sources import ScaleSources
+from lotus2_ros.ros.transforms import Transforms
 from lotus2_ros.settings import NodeSettings
 from lotus2_ros.worker.client import WorkerClient
 
@@ -52,10 +63,27 @@ class Session:
         self.tracker = CameraTracker(self.info_topic)
         self.core = OutputSet(node, self.prefix, self.incompatibilities)
         self.sharp = OutputSet(node, f'{self.prefix}sharp/', self.incompatibilities)
+        self._references = ReferenceFeeds(
+            lambda kind, topic, callback: self._subscribe(kind, f'{self.prefix}{topic}', callback),
+            node.destroy_subscription,
+        )
+        self._transforms = Transforms(node)
+        history = PredictionHistory()
+        self.scale = ScaleKeeper(
+            ScaleSources(self._references, self._transforms, history),
+            history,
+            publish=self._publish_scale,
+            count=self.monitor.count,
+        )
+        self._scale_lock = threading.Lock()
+        self._scale_publisher: Publisher[Any] | None = node.create_publisher(
+            DiagnosticArray, f'~/{self.prefix}scale', scale_qos()
+        )
         self.delivery = Delivery(
             core=self.core,
             sharp=self.sharp,
             monitor=self.monitor,
+            scale=self.scale,
             epoch=lambda: self.intake.epoch,
             log=lambda text: logger.error(f'{name}: {text}' if name else text),
         )
@@ -72,9 +100,18 @@ class Session:
         self._image: Subscription[Any] | None = None
         self._info = self._subscribe(CameraInfo, f'{self.prefix}camera_info', self.tracker.update)
 
+    def apply(self) -> None:
+        """Subscribe to the references that the settings want now."""
+        settings = self._settings()
+        if settings.references() and settings.scale_extrinsics == 'tf':
+            self._transforms.open()
+        self._references.apply(settings)
+
     def activate(self) -> None:
         """Take images and publish results."""
         self.intake.restart()
+        self.scale.reset('no reference has come yet')
+        self.apply()
         self.core.set_active(True)
         self.sharp.set_active(True)
         compressed = self._settings().image_transport == 'compressed'
@@ -97,6 +134,7 @@ class Session:
         self.monitor.count('ROS time jumped')
         self.tracker.clear()
         self.intake.restart()
+        self.scale.reset('ROS time jumped')
 
     def wanted(self) -> Wanted:
         """Topics that somebody subscribes to."""
@@ -120,8 +158,21 @@ class Session:
         """End all topics; nothing is left, in whatever state this was."""
         self.deactivate()
         self._node.destroy_subscription(self._info)
+        self._references.close()
+        self._transforms.close()
+        with self._scale_lock:
+            publisher, self._scale_publisher = self._scale_publisher, None
+        if publisher is not None:
+            self._node.destroy_publisher(publisher)
         self.core.close()
         self.sharp.close()
+
+    def _publish_scale(self, report: ScaleReport, header: Header) -> None:
+        name = f'{self._node.get_fully_qualified_name()}: {self.name or "output"} scale'
+        # On the receiver's thread: closing must not destroy the publisher meanwhile.
+        with self._scale_lock:
+            if self._scale_publisher is not None:
+                self._scale_publisher.publish(scale_message(report, header, name=name))
 
     def _subscribe(self, message_type: Any, topic: str, callback: Any) -> Subscription[Any]:
         name = self._node.resolve_topic_name(topic)

@@ -9,7 +9,7 @@ from lotus2_ros.errors import SettingsError
 from lotus2_ros.settings.base import setting
 from lotus2_ros.settings.model import ModelSettings
 from lotus2_ros.settings.navigation import NavigationSettings
-
+from lotus2_ros.settings.scale import ScaleSettings
 
 _NAME = re.compile('[A-Za-z][A-Za-z0-9_]*')
 _SHARED = ('sharpen_rate_hz', 'sharpen_steps', 'diagnostics_rate_hz')
@@ -17,7 +17,7 @@ _SHARED = ('sharpen_rate_hz', 'sharpen_steps', 'diagnostics_rate_hz')
 
 
 @dataclass(frozen=True)
-class NodeSettings(NavigationSettings, ModelSettings):
+class NodeSettings(NavigationSettings, ScaleSettings, ModelSettings):
     """All parameters of `depth_node`."""
 
     autostart: bool = setting(
@@ -54,11 +54,6 @@ class NodeSettings(NavigationSettings, ModelSettings):
     )
     output_scale: float = setting(
         1.0, 'Size of what is published relative to the input image', minimum=0.1, maximum=1.0
-    )
-    scale_mode: str = setting(
-        'relative',
-        'relative: disparity only; fixed: metres by z = 1 / (disparity_scale d + disparity_shift)',
-        choices=('relative', 'fixed'),
     )
     disparity_scale: float = setting(
         1.0, 'a in z = 1 / (a d + b)', unit='1/m', minimum=1e-6, maximum=1e6

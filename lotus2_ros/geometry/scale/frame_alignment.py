@@ -110,6 +110,19 @@ class FrameAligner:
         return np.asarray(old, dtype=np.float32), max(0.0, moved - 0.05) / width
 
 
+def relation(one: Float32Array, other: Float32Array) -> Transition | NoTransition:
+    """The map from one prediction to another one of the same picture.
+
+    Args:
+        one: (H, W) disparity.
+        other: (H, W) disparity.
+    """
+    first, second = _reduced(one, None), _reduced(other, None)
+    if first.disparity.shape != second.disparity.shape:
+        return NoTransition('picture of another size')
+    return _related(first.disparity, second.disparity, 0.0)
+
+
 def _reduced(disparity: Float32Array, picture: UInt8Array | None) -> _Small:
     width = min(WIDTH, disparity.shape[1])
     size = width, max(1, round(width * disparity.shape[0] / disparity.shape[1]))

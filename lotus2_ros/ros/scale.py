@@ -1,0 +1,225 @@
+"""The scale of each frame of one camera, from its references or its parameters."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from std_msgs.msg import Header
+
+from lotus2_ros.geometry.intrinsics import Intrinsics
+from lotus2_ros.geometry.scale.estimate import NoScale, ScaleEstimate
+from lotus2_ros.geometry.scale.filter import FilterNoise
+from lotus2_ros.geometry.scale.frame_alignment import FrameAligner, relation
+from lotus2_ros.geometry.scale.fusion import fuse
+from lotus2_ros.geometry.scale.steady import Steadier, SteadyMap
+from lotus2_ros.geometry.scale.tracker import ScaleReport, ScaleTracker
+from lotus2_ros.geometry.scale.transition import NoTransition
+from lotus2_ros.ros.products import Frame, FrameScale
+from lotus2_ros.ros.scale_history import Predicted, PredictionHistory
+from lotus2_ros.ros.scale_readings import stamp_ns
+from lotus2_ros.ros.scale_sources import ScaleSources
+from lotus2_ros.settings import NodeSettings
+from lotus2_ros.types import Float32Array
+
+_SECOND = 1e9
+
+
+class Scaled(NamedTuple):
+    """What is published of one result.
+
+    Attributes:
+        disparity: (H, W) float32, as predicted or steady; None if there is none.
+        scale: of that disparity.
+    """
+
+    disparity: Float32Array | None
+    scale: FrameScale
+
+
+class ScaleKeeper:
+    """Works on the receiver's thread; reset and asked from the executor's.
+
+    Args:
+        sources: what the scale is estimated from.
+        history: that `sources` looks at, too.
+        publish: takes the report of each frame and the header of its image.
+        count: takes the cause of a reference that gave nothing.
+    """
+
+    def __init__(
+        self,
+        sources: ScaleSources,
+        history: PredictionHistory,
+        *,
+        publish: Callable[[ScaleReport, Header], Any],
+        count: Callable[[str], Any],
+    ) -> None:
+        self._sources = sources
+        self._history = history
+        self._publish = publish
+        self._count = count
+        self._lock = threading.Lock()
+        self._aligner = FrameAligner()
+        self._steadier = Steadier()
+        self._tracker = ScaleTracker()
+        self._kept: tuple[object, ...] = ()
+        self._intrinsics: Intrinsics | None = None
+        self._report: ScaleReport | None = None
+        self._detail = ''
+
+    @property
+    def report(self) -> ScaleReport | None:
+        """Of the last frame; None unless the scale comes from references."""
+        with self._lock:
+            return self._report
+
+    @property
+    def detail(self) -> str:
+        """What each source said that gave nothing or contradicts the others; empty if none."""
+        with self._lock:
+            return self._detail
+
+    def reset(self, reason: str) -> None:
+        """Forget everything that came before."""
+        with self._lock:
+            self._forget(reason)
+            self._sources.feeds.clear()
+
+    def of(
+        self,
+        frame: Frame,
+        disparity: Float32Array | None,
+        normals: Float32Array | None,
+        *,
+        sharp: bool,
+    ) -> Scaled:
+        """The scale of one result, and the disparity that it is for.
+
+        Args:
+            frame: the image's context.
+            disparity: (H, W) as predicted, or None.
+            normals: (H, W, 3) of the same image, or None.
+            sharp: a sharpened result; it has the scale of the core result of the same image.
+        """
+        settings = frame.settings
+        known = bool(settings.references()) or settings.steady
+        with self._lock:
+            if disparity is None or not known:
+                self._report = None
+                return Scaled(disparity, FrameScale.of(settings))
+            stamp = stamp_ns(frame)
+            core = self._history.at(stamp) if sharp else None
+            if core is not None:
+                return _sharpened(core, disparity)
+            entry = self._next(frame, stamp, disparity)
+            scale = FrameScale.of(settings)
+            if settings.references():
+                scale = self._measure(entry, normals)
+            else:
+                self._report = None
+            return _steadied(entry.disparity, scale, entry.steady)
+
+    def _next(self, frame: Frame, stamp: int, disparity: Float32Array) -> Predicted:
+        settings = frame.settings
+        self._follow(frame, settings, stamp)
+        transition = self._aligner.update(disparity, frame.picture)
+        steady = self._steadier.update(transition) if settings.steady else SteadyMap()
+        # The result's memory is used again.
+        entry = Predicted(stamp, frame, disparity.copy(), frame.picture, transition, steady)
+        self._history.add(entry)
+        return entry
+
+    def _follow(self, frame: Frame, settings: NodeSettings, stamp: int) -> None:
+        """Begin anew where what came before is of another camera, time or setting."""
+        kept = (
+            *(settings.references(), settings.scale_hold_s, settings.scale_process_noise),
+            settings.scale_extrinsics,
+        )
+        intrinsics = frame.camera.intrinsics if frame.camera else None
+        newest = self._history.newest
+        if kept != self._kept:
+            self._tracker = ScaleTracker(
+                settings.scale_hold_s, FilterNoise(process=settings.scale_process_noise)
+            )
+            self._kept = kept
+        elif newest is not None and intrinsics != self._intrinsics:
+            self._forget('the camera changed')
+        elif newest is not None and stamp < newest.stamp:
+            self._forget('time went backwards')
+        self._intrinsics = intrinsics
+
+    def _measure(self, entry: Predicted, normals: Float32Array | None) -> FrameScale:
+        result = self._reference(entry, normals)
+        transition = entry.transition
+        # Of the first frame nothing was before; that is no change of the picture.
+        first = isinstance(transition, NoTransition) and transition.reason == 'first frame'
+        report = self._tracker.update(entry.stamp / _SECOND, result, None if first else transition)
+        self._report = report
+        if report.is_metric:
+            entry.a, entry.b = report.a, report.b
+        self._publish(report, entry.frame.header)
+        return FrameScale(report.a, report.b, report.state.value)
+
+    def _reference(
+        self, entry: Predicted, normals: Float32Array | None
+    ) -> ScaleEstimate | NoScale | None:
+        """What all sources say together about the newest prediction."""
+        said = {
+            source: self._sources.estimate(source, entry, normals)
+            for source in entry.frame.settings.references()
+        }
+        reasons = {s: r.reason for s, r in said.items() if isinstance(r, NoScale)}
+        for source, reason in reasons.items():
+            self._count(f'{source} reference: {reason}')
+        estimates = [r for r in said.values() if isinstance(r, ScaleEstimate)]
+        details = [f'{source}: {reason}' for source, reason in reasons.items()]
+        result: ScaleEstimate | NoScale | None = None
+        if estimates:
+            fused = fuse(estimates)
+            result = fused.result
+            if fused.disagreeing:
+                details.append(f'{" and ".join(fused.disagreeing)} disagree ({fused.detail})')
+                self._count(f'{" and ".join(fused.disagreeing)} reference: disagrees')
+        elif reasons:
+            result = NoScale(
+                '; '.join(details) if len(reasons) > 1 else next(iter(reasons.values()))
+            )
+        self._detail = '; '.join(details)
+        return result
+
+    def _forget(self, reason: str) -> None:
+        self._history.clear()
+        self._aligner.reset()
+        self._steadier.reset()
+        self._tracker.reset(reason)
+        self._detail = ''
+
+
+def _sharpened(core: Predicted, disparity: Float32Array) -> Scaled:
+    """A sharpened disparity has the scale of the core's, by the map between the two."""
+    settings = core.frame.settings
+    way = relation(core.disparity, disparity)
+    if isinstance(way, NoTransition):
+        if settings.references():
+            return Scaled(disparity, FrameScale(math.nan, math.nan, 'lost'))
+        return Scaled(disparity, FrameScale.of(settings))
+    steady = SteadyMap(
+        core.steady.gain / way.scale, core.steady.offset - core.steady.gain / way.scale * way.shift
+    )
+    if not settings.references():
+        return _steadied(disparity, FrameScale.of(settings), steady)
+    if math.isnan(core.a):
+        return Scaled(disparity, FrameScale(math.nan, math.nan, 'unscaled'))
+    a = core.a / way.scale
+    scale = FrameScale(a, core.b - a * way.shift, 'locked')
+    return _steadied(disparity, scale, steady if settings.steady else SteadyMap())
+
+
+def _steadied(disparity: Float32Array, scale: FrameScale, steady: SteadyMap) -> Scaled:
+    """The steady disparity. What was measured is of the predicted one; parameters are not."""
+    if scale.is_measured:
+        scale = FrameScale(*steady.scale(scale.a, scale.b), scale.state)
+    return Scaled(steady.apply(disparity), scale)

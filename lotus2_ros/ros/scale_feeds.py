@@ -1,0 +1,232 @@
+"""Subscriptions to reference sensors, and which of their messages belongs to which image."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from geometry_msgs.msg import PoseStamped
+from numpy.typing import NDArray
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import Image, Imu, PointCloud2
+
+from lotus2_ros.geometry.rigid import from_rotation_vector, rotation_vector
+from lotus2_ros.geometry.scale.estimate import NoScale
+from lotus2_ros.ros.scale_history import Predicted, PredictionHistory
+from lotus2_ros.ros.scale_readings import read_pose, stamp_ns
+from lotus2_ros.settings import NodeSettings
+
+Float64Array = NDArray[np.float64]
+
+DEPTH, POINTS, IMU, ODOM, ODOM_POSE = (
+    *('reference/depth', 'reference/points', 'imu'),
+    *('odom', 'odom/pose'),
+)
+"""Relative, remappable names of the inputs."""
+
+_WAITING = 6
+"""Messages of a sensor that wait for their image; a camera may be slower than a sensor."""
+
+_POSES = 400
+_OTHER_CLOCK_NS = 10_000_000_000
+"""Stamps farther apart are no delay."""
+
+_GRAVITY_MEMORY = 0.05
+"""Share of a new reading of acceleration: what the robot's own motion does averages out."""
+
+_LEAST_GRAVITY = 5.0
+_MOST_GRAVITY = 15.0
+
+
+class Match(NamedTuple):
+    """A reference and the prediction of the image that it belongs to."""
+
+    message: Any
+    entry: Predicted
+
+
+class _Pose(NamedTuple):
+    stamp: int
+    frame_id: str
+    pose: Float64Array | None
+
+
+class ReferenceFeeds:
+    """Messages come on the executor's thread and are asked for on the receiver's.
+
+    Args:
+        subscribe: creates a subscription (type, relative topic, callback) with the input profile.
+        destroy: destroys one.
+    """
+
+    def __init__(
+        self,
+        subscribe: Callable[[Any, str, Callable[[Any], None]], Subscription[Any]],
+        destroy: Callable[[Subscription[Any]], Any],
+    ) -> None:
+        self._subscribe = subscribe
+        self._destroy = destroy
+        self._lock = threading.Lock()
+        self._subscriptions: dict[str, Subscription[Any]] = {}
+        self._waiting: dict[str, deque[Any]] = {
+            topic: deque(maxlen=_WAITING) for topic in (DEPTH, POINTS)
+        }
+        self._poses: deque[_Pose] = deque(maxlen=_POSES)
+        self._up: Float64Array | None = None
+
+    def apply(self, settings: NodeSettings) -> None:
+        """Subscribe to what these settings need, and to nothing else; on the executor's thread."""
+        wanted = _topics(settings)
+        for topic in [topic for topic in self._subscriptions if topic not in wanted]:
+            self._destroy(self._subscriptions.pop(topic))
+        for topic, (kind, callback) in self._inputs().items():
+            if topic in wanted and topic not in self._subscriptions and kind is not None:
+                self._subscriptions[topic] = self._subscribe(kind, topic, callback)
+
+    def close(self) -> None:
+        """Destroy all subscriptions."""
+        for subscription in self._subscriptions.values():
+            self._destroy(subscription)
+        self._subscriptions.clear()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all messages."""
+        with self._lock:
+            for waiting in self._waiting.values():
+                waiting.clear()
+            self._poses.clear()
+            self._up = None
+
+    def match(
+        self, topic: str, history: PredictionHistory, sync_s: float
+    ) -> Match | NoScale | None:
+        """The reference on a topic that belongs to the newest possible prediction; used up by it.
+
+        Returns:
+            The match; None if nothing has come; 'reference from another clock' or 'reference
+            matches no image'.
+        """
+        newest = history.newest
+        if newest is None:
+            return None
+        sync = round(sync_s * 1e9)
+        best: Match | None = None
+        problem: NoScale | None = None
+        with self._lock:
+            messages = list(self._waiting[topic])
+            self._waiting[topic].clear()
+            for message in messages:
+                stamp = stamp_ns(message)
+                entry = history.nearest(stamp)
+                apart = abs(stamp - entry.stamp) if entry else 0
+                if apart > _OTHER_CLOCK_NS:
+                    problem = NoScale('reference from another clock')
+                elif entry is not None and apart <= sync:
+                    if best is None or _better(Match(message, entry), best):
+                        best = Match(message, entry)
+                elif stamp > newest.stamp:
+                    self._waiting[topic].append(message)  # its image may be under way
+                else:
+                    problem = problem or NoScale('reference matches no image')
+        return best or problem
+
+    def pose_at(self, stamp: int, fixed_frame: str, sync_s: float) -> Float64Array | NoScale:
+        """(4, 4), robot at a time [ns] -> fixed frame, between the two poses around it.
+
+        Returns:
+            The pose; or 'no odometry', 'odometry in another frame', 'odometry late', 'bad
+            odometry'.
+        """
+        with self._lock:
+            poses = list(self._poses)
+        if not poses:
+            return NoScale('no odometry')
+        if poses[-1].frame_id != fixed_frame:
+            return NoScale('odometry in another frame')
+        before = [pose for pose in poses if pose.stamp <= stamp]
+        after = [pose for pose in poses if pose.stamp > stamp]
+        one, other = (before or after)[-1 if before else 0], (after or before)[0 if after else -1]
+        if min(abs(one.stamp - stamp), abs(other.stamp - stamp)) > sync_s * 1e9:
+            return NoScale('odometry late')
+        if one.pose is None or other.pose is None:
+            return NoScale('bad odometry')
+        if other.stamp <= one.stamp:
+            return one.pose
+        part = min(1.0, max(0.0, (stamp - one.stamp) / (other.stamp - one.stamp)))
+        return _between(one.pose, other.pose, part)
+
+    def up(self) -> Float64Array | NoScale:
+        """(3,) against gravity in the frame of the IMU; or 'no imu'."""
+        with self._lock:
+            return NoScale('no imu') if self._up is None else self._up.copy()
+
+    def _inputs(self) -> dict[str, tuple[Any, Callable[[Any], None]]]:
+        return {
+            DEPTH: (Image, lambda message: self._keep(DEPTH, message)),
+            POINTS: (PointCloud2, lambda message: self._keep(POINTS, message)),
+            IMU: (Imu, self._on_imu),
+            ODOM: (odometry_type(), lambda message: self._on_pose(message, message.pose.pose)),
+            ODOM_POSE: (PoseStamped, lambda message: self._on_pose(message, message.pose)),
+        }
+
+    def _keep(self, topic: str, message: Any) -> None:
+        with self._lock:
+            self._waiting[topic].append(message)
+
+    def _on_pose(self, message: Any, pose: Any) -> None:
+        entry = _Pose(stamp_ns(message), message.header.frame_id, read_pose(pose))
+        with self._lock:
+            if self._poses and entry.stamp <= self._poses[-1].stamp:
+                self._poses.clear()  # a clock that was set back: what is there is of another time
+            self._poses.append(entry)
+
+    def _on_imu(self, message: Imu) -> None:
+        a = message.linear_acceleration
+        reading = np.array([a.x, a.y, a.z])
+        # At rest an accelerometer shows what keeps it from falling: 9.8 m/s2 upwards.
+        if not _LEAST_GRAVITY < float(np.linalg.norm(reading)) < _MOST_GRAVITY:
+            return
+        with self._lock:
+            known = self._up
+            self._up = reading if known is None else known + _GRAVITY_MEMORY * (reading - known)
+
+
+def odometry_type() -> Any | None:
+    """nav_msgs/Odometry, or None where it is not installed; poses come on odom/pose there."""
+    if importlib.util.find_spec('nav_msgs') is None:
+        return None
+    return importlib.import_module('nav_msgs.msg').Odometry
+
+
+def _topics(settings: NodeSettings) -> set[str]:
+    sources = settings.references()
+    topics = {
+        topic for source, topic in (('depth', DEPTH), ('points', POINTS)) if source in sources
+    }
+    if 'odometry' in sources and settings.scale_extrinsics == 'parameters':
+        topics |= {ODOM, ODOM_POSE}
+    if 'ground' in sources and settings.gravity_source == 'imu':
+        topics.add(IMU)
+    return topics
+
+
+def _better(one: Match, other: Match) -> bool:
+    """For a newer image; for the same one, nearer in time."""
+    if one.entry is not other.entry:
+        return one.entry.stamp > other.entry.stamp
+    stamp = one.entry.stamp
+    return abs(stamp_ns(one.message) - stamp) < abs(stamp_ns(other.message) - stamp)
+
+
+def _between(one: Float64Array, other: Float64Array, part: float) -> Float64Array:
+    turn = rotation_vector(one[:3, :3].T @ other[:3, :3])
+    result = np.eye(4)
+    result[:3, :3] = one[:3, :3] @ from_rotation_vector(part * turn, np.zeros(3))[:3, :3]
+    result[:3, 3] = one[:3, 3] + part * (other[:3, 3] - one[:3, 3])
+    return result

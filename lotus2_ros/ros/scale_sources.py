@@ -1,0 +1,211 @@
+"""An estimate of scale and shift from each source, for the prediction that it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image, PointCloud2
+
+from lotus2_ros.geometry.ground_plane import GroundPlane
+from lotus2_ros.geometry.intrinsics import Intrinsics
+from lotus2_ros.geometry.mounting import Mounting
+from lotus2_ros.geometry.projection import ray_map
+from lotus2_ros.geometry.rigid import inverse
+from lotus2_ros.geometry.scale.depth_source import depth_scale
+from lotus2_ros.geometry.scale.estimate import NoScale, ScaleEstimate
+from lotus2_ros.geometry.scale.ground_source import ground_scale
+from lotus2_ros.geometry.scale.lidar_source import LidarScan, lidar_scale
+from lotus2_ros.geometry.scale.odometry_source import odometry_scale
+from lotus2_ros.geometry.tracking import track_features
+from lotus2_ros.ros import scale_feeds
+from lotus2_ros.ros.scale_feeds import Match, ReferenceFeeds
+from lotus2_ros.ros.scale_history import Predicted, PredictionHistory
+from lotus2_ros.ros.scale_readings import read_depth, read_points, stamp_ns
+from lotus2_ros.ros.transforms import Transforms
+from lotus2_ros.settings import NodeSettings
+from lotus2_ros.types import Float32Array
+
+Float64Array = NDArray[np.float64]
+
+_BODY = np.array([[0.0, 0.0, 1.0, 0.0], [-1.0, 0, 0, 0], [0, -1.0, 0, 0], [0, 0, 0, 1.0]])
+"""Optical frame -> body frame (x forward, y left, z up) of the same place."""
+
+
+@dataclass(eq=False)
+class ScaleSources:
+    """Asks the feeds and the geometry.
+
+    Attributes:
+        feeds: what the reference sensors said.
+        transforms: poses from TF.
+        history: predictions; the newest is the one to be scaled.
+    """
+
+    feeds: ReferenceFeeds
+    transforms: Transforms
+    history: PredictionHistory
+
+    def estimate(
+        self, source: str, entry: Predicted, normals: Float32Array | None
+    ) -> ScaleEstimate | NoScale | None:
+        """What one source says about the newest prediction.
+
+        Args:
+            source: depth, points, ground or odometry.
+            entry: the newest prediction.
+            normals: of the same image, or None.
+
+        Returns:
+            The estimate; why there is none; None if no reference has come.
+        """
+        settings = entry.frame.settings
+        if source in ('depth', 'points'):
+            topic = scale_feeds.DEPTH if source == 'depth' else scale_feeds.POINTS
+            match = self.feeds.match(topic, self.history, settings.scale_sync_s)
+            if not isinstance(match, Match):
+                return match
+            from_message = self._depth if source == 'depth' else self._points
+            result = from_message(match.message, match.entry)
+            if isinstance(result, NoScale):
+                return result
+            return self.history.carried(result, match.entry)
+        if source == 'ground':
+            return self._ground(entry, normals)
+        return self._odometry(entry)
+
+    def _depth(self, message: Image, entry: Predicted) -> ScaleEstimate | NoScale:
+        # Registered means: seen from the same place. A driver that leaves the frame empty says so.
+        if message.header.frame_id not in ('', entry.frame.header.frame_id):
+            return NoScale('reference in another frame')
+        depth = read_depth(message)
+        if isinstance(depth, NoScale):
+            return depth
+        rectifier = entry.frame.camera.rectifier if entry.frame.camera else None
+        if rectifier is not None:
+            depth = rectifier.apply_to_depth(depth)
+        return depth_scale(entry.disparity, depth)
+
+    def _points(self, message: PointCloud2, entry: Predicted) -> ScaleEstimate | NoScale:
+        settings, intrinsics = entry.frame.settings, _intrinsics(entry)
+        if isinstance(intrinsics, NoScale):
+            return intrinsics
+        frame_id = message.header.frame_id
+        if settings.lidar_frame not in ('', frame_id):
+            return NoScale('reference in another frame')
+        points = read_points(message)
+        if isinstance(points, NoScale):
+            return points
+        if settings.scale_extrinsics == 'tf':
+            to_camera = self.transforms.between(
+                entry.frame.header.frame_id,
+                entry.stamp,
+                frame_id,
+                stamp_ns(message),
+                settings.fixed_frame,
+            )
+            if isinstance(to_camera, NoScale):
+                return to_camera
+        else:
+            to_camera = inverse(mounting(settings).optical_to_base) @ lidar_to_base(settings)
+        return lidar_scale(entry.disparity, LidarScan(points, to_camera), intrinsics)
+
+    def _ground(
+        self, entry: Predicted, normals: Float32Array | None
+    ) -> ScaleEstimate | NoScale | None:
+        intrinsics, plane = _intrinsics(entry), self._plane(entry)
+        if isinstance(intrinsics, NoScale):
+            return intrinsics
+        if isinstance(plane, NoScale):
+            return plane
+        return ground_scale(entry.disparity, ray_map(intrinsics), plane, normals=normals)
+
+    def _plane(self, entry: Predicted) -> GroundPlane | NoScale:
+        settings = entry.frame.settings
+        if settings.scale_extrinsics == 'tf':
+            header, fixed = entry.frame.header, settings.base_frame
+            pose = self.transforms.between(fixed, entry.stamp, header.frame_id, entry.stamp, fixed)
+            if isinstance(pose, NoScale):
+                return pose
+            up, height = pose[2, :3], float(pose[2, 3])
+        else:
+            mounted = mounting(settings)
+            up, height = mounted.optical_to_base[2, :3], mounted.height
+            if height <= 0.0:
+                return NoScale('camera_height is 0')
+        if settings.gravity_source == 'imu':
+            shown = self.feeds.up()
+            if isinstance(shown, NoScale):
+                return shown
+            # The IMU lies as base_frame does; REP-103 mounts it so.
+            up = mounting(settings).optical_to_base[:3, :3].T @ (shown / np.linalg.norm(shown))
+        return GroundPlane((float(up[0]), float(up[1]), float(up[2])), height)
+
+    def _odometry(self, entry: Predicted) -> ScaleEstimate | NoScale | None:
+        intrinsics = _intrinsics(entry)
+        if isinstance(intrinsics, NoScale):
+            return intrinsics
+        if entry.picture is None:
+            return NoScale('no picture')
+        reason = NoScale('motion too small')
+        for earlier in self.history.earlier():
+            if earlier.picture is None or earlier.picture.shape != entry.picture.shape:
+                break
+            motion = self._motion(entry, earlier)
+            if isinstance(motion, NoScale):
+                return motion
+            if np.linalg.norm(motion[:3, 3]) < entry.frame.settings.odometry_baseline:
+                continue
+            tracks = track_features(earlier.picture, entry.picture)
+            return odometry_scale(entry.disparity, tracks, motion, intrinsics)
+        return reason
+
+    def _motion(self, now: Predicted, before: Predicted) -> Float64Array | NoScale:
+        """(4, 4), optical frame now -> optical frame before."""
+        settings = now.frame.settings
+        if settings.scale_extrinsics == 'tf':
+            frame_id = now.frame.header.frame_id
+            return self.transforms.between(
+                frame_id, before.stamp, frame_id, now.stamp, settings.fixed_frame
+            )
+        poses = []
+        for stamp in (now.stamp, before.stamp):
+            pose = self.feeds.pose_at(stamp, settings.fixed_frame, settings.scale_sync_s)
+            if isinstance(pose, NoScale):
+                return pose
+            poses.append(pose @ mounting(settings).optical_to_base)
+        return np.asarray(inverse(poses[1]) @ poses[0], dtype=np.float64)
+
+
+def mounting(settings: NodeSettings) -> Mounting:
+    """Where the camera is, by parameters."""
+    return Mounting(
+        height=settings.camera_height,
+        x=settings.camera_x,
+        y=settings.camera_y,
+        roll_deg=settings.camera_roll_deg,
+        pitch_deg=settings.camera_pitch_deg,
+        yaw_deg=settings.camera_yaw_deg,
+    )
+
+
+def lidar_to_base(settings: NodeSettings) -> Float64Array:
+    """(4, 4), lidar (x forward, y left, z up) -> base_frame, by parameters."""
+    placed = Mounting(
+        height=settings.lidar_z,
+        x=settings.lidar_x,
+        y=settings.lidar_y,
+        roll_deg=settings.lidar_roll_deg,
+        pitch_deg=settings.lidar_pitch_deg,
+        yaw_deg=settings.lidar_yaw_deg,
+    )
+    return np.asarray(placed.optical_to_base @ inverse(_BODY), dtype=np.float64)
+
+
+def _intrinsics(entry: Predicted) -> Intrinsics | NoScale:
+    camera = entry.frame.camera
+    if camera is None:
+        return NoScale('no CameraInfo')
+    height, width = entry.disparity.shape
+    return camera.intrinsics.scaled(width, height)
