@@ -8,7 +8,6 @@ came: messages, rates, latencies. The exit code is 0 only if every topic deliver
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -25,7 +24,8 @@ from lotus2_ros.geometry.render import render_cloud
 from lotus2_ros.photographs import write_picture
 from lotus2_ros.settings import NodeSettings
 from lotus2_ros.tools.demo_photographs import lay_out_photographs
-from lotus2_ros.tools.processes import Process, package_environment
+from lotus2_ros.tools.demo_world import run_world
+from lotus2_ros.tools.processes import Process, demo_environment, ros_command
 from lotus2_ros.tools.sheet import contact_sheet, sheet_row
 from lotus2_ros.types import UInt8Array
 
@@ -62,6 +62,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--rate', type=float, default=5.0, metavar='HZ', help='of the camera (default: %(default)s)'
     )
     parser.add_argument(
+        '--world',
+        action='store_true',
+        help='a simulated robot in a world with ground truth instead of photographs',
+    )
+    parser.add_argument(
+        '--scale-mode',
+        default='depth',
+        metavar='MODE',
+        help='of depth_node, with --world (default: %(default)s)',
+    )
+    parser.add_argument(
         '--out',
         type=Path,
         default=Path('demo_output'),
@@ -81,6 +92,9 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.seconds <= 0 or args.rate <= 0:
         raise SettingsError('--seconds and --rate must be above 0')
+    if args.world:
+        signal.signal(signal.SIGTERM, _as_interrupt)
+        return run_world(args)
     try:
         import lotus2_ros.ros.listener  # noqa: F401 - before anything is started
     except ImportError as error:
@@ -194,26 +208,6 @@ def _check(listener: OutputListener, processes: tuple[Process, ...]) -> None:
         raise WorkerError(f'depth_node has given up: {listener.fault}')
     if listener.failure:
         raise WorkerError(f'listening failed: {listener.failure}')
-
-
-def demo_environment() -> dict[str, str]:
-    """Environment of the demo's processes: a domain of their own, this machine only."""
-    environment = package_environment()
-    environment['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
-    environment['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
-    # Large messages get lost with the default transports; the user's own choice stands.
-    environment.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'LARGE_DATA')
-    return environment
-
-
-def ros_command(module: str, **parameters: object) -> list[str]:
-    """Command line of a node with parameters; empty ones are left to their default."""
-    command = [sys.executable, '-m', module, '--ros-args']
-    for name, value in parameters.items():
-        if value != '':
-            # Quoted, or YAML takes a folder named 1.5 for a number.
-            command += ['-p', f'{name}:={json.dumps(value)}']
-    return command
 
 
 def print_table(reports: list[TopicReport]) -> None:

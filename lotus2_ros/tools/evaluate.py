@@ -3,10 +3,15 @@
   lotus2 evaluate nano --on held-out,motorcycle,mujoco,flicker --out DIR
   lotus2 evaluate MODEL --on nyuv2,kitti --data MARIGOLD_FOLDER --split-lists LISTS
   lotus2 evaluate MODEL --pairs FOLDER
+  lotus2 evaluate --live --out DIR
+  lotus2 evaluate nano --occupancy
 
 held-out: scenes of training's own renderer. mujoco: another renderer's scenes. motorcycle: a real
 photograph with measured depth. flicker: a still camera. The others are read from disk, --data:
 depth from Marigold's evaluation folders, normals from DSINE's.
+
+--live needs no model: it listens to a running depth_node and sim_robot (docs/simulation.md).
+--occupancy checks the navigation cloud in the same world, without ROS.
 """
 
 from __future__ import annotations
@@ -21,6 +26,8 @@ from typing import Any
 from tqdm import tqdm
 
 from lotus2_ros.runtime import Lotus2Predictor
+from lotus2_ros.tools.evaluate_live import add_live_arguments, run_live
+from lotus2_ros.tools.evaluate_occupancy import add_occupancy_arguments, run_occupancy
 from lotus2_ros.tools.evaluation_choice import (
     FlickerSequence,
     add_benchmark_arguments,
@@ -58,6 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sharpen-steps', type=int, default=10, help='0 skips the sharpener')
     parser.add_argument('--out', type=Path, default=None, help='folder for tables and pictures')
     add_benchmark_arguments(parser)
+    add_live_arguments(parser)
+    add_occupancy_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,6 +77,10 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.out is not None and importlib.util.find_spec('matplotlib') is None:
         raise EvaluationError('--out needs matplotlib for its plots: pip install matplotlib')
+    if args.live:
+        return run_live(args)
+    if args.occupancy:
+        return run_occupancy(args)
     benchmarks = chosen_benchmarks(args)
     predictor = Lotus2Predictor.from_pretrained(
         args.model,

