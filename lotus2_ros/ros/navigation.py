@@ -13,12 +13,12 @@ from std_msgs.msg import Header
 from lotus2_ros.geometry.ground_plane import GROUND, OBSTACLE, UNKNOWN, label_ground
 from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.geometry.limits import LimitedDepth
-from lotus2_ros.geometry.mounting import Mounting
 from lotus2_ros.geometry.navigation_cloud import NavigationClouds, navigation_clouds
 from lotus2_ros.geometry.projection import ray_map
 from lotus2_ros.geometry.scan import laser_scan
 from lotus2_ros.geometry.scan_view import layout_of_view
 from lotus2_ros.ros.messages import image_message, nav_cloud_message, scan_message
+from lotus2_ros.ros.mounting import mounting
 from lotus2_ros.settings import NodeSettings
 from lotus2_ros.types import BoolArray, Float32Array, UInt8Array
 
@@ -55,24 +55,11 @@ class Navigation:
             self.limited.depth,
             self.intrinsics,
             leave_out=self.flying,
-            ground=self.mounting.height_over_ground if settings.nav_height else None,
+            ground=mounting(settings).height_over_ground if settings.nav_height else None,
             max_points=settings.nav_max_points,
             voxel=settings.nav_voxel,
             # Nothing is known beyond max_range: no ray may clear there.
             clearing_range=min(settings.clearing_range, settings.max_range),
-        )
-
-    @property
-    def mounting(self) -> Mounting:
-        """Where the camera is, by parameters."""
-        settings = self.settings
-        return Mounting(
-            height=settings.camera_height,
-            x=settings.camera_x,
-            y=settings.camera_y,
-            roll_deg=settings.camera_roll_deg,
-            pitch_deg=settings.camera_pitch_deg,
-            yaw_deg=settings.camera_yaw_deg,
         )
 
     def nav_cloud(self) -> PointCloud2 | None:
@@ -87,12 +74,12 @@ class Navigation:
 
     def scan(self) -> LaserScan | None:
         """~/scan, in base_frame; None if no beam is known."""
-        settings, mounting = self.settings, self.mounting
+        settings, mounted = self.settings, mounting(self.settings)
         # Beams narrower than a pixel would be empty here and there.
         pixel = 1.0 / min(self.intrinsics.fx, self.intrinsics.fy)
         layout = layout_of_view(
             self.intrinsics,
-            mounting,
+            mounted,
             increment=max(math.radians(settings.scan_increment_deg), pixel),
             range_min=settings.min_range,
             range_max=min(settings.scan_max_range, settings.max_range),
@@ -102,7 +89,7 @@ class Navigation:
         scan = laser_scan(
             self.limited.depth,
             self.intrinsics,
-            mounting.optical_to_base,
+            mounted.optical_to_base,
             layout,
             leave_out=self.flying,
         )
@@ -120,7 +107,7 @@ class Navigation:
         labels: UInt8Array = label_ground(
             inverse_depth,
             ray_map(self.intrinsics),
-            self.mounting.plane,
+            mounting(self.settings).plane,
             normals=self.normals,
             tolerance=self.settings.ground_tolerance,
         ).labels

@@ -155,10 +155,10 @@ class ParameterBridge(Generic[S]):
         return SetParametersResult(successful=True)
 
     def _apply(self, parameters: list[RosParameter[Any]]) -> None:
-        changes = self._changes(parameters)
-        self._own = self._own_changes(parameters)
-        if changes:
+        changes, own = self._changes(parameters), self._own_changes(parameters)
+        if changes or own != self._own:
             before, self.settings = self.settings, self.settings.replaced(**changes)
+            self._own = own
             self._changed(before, self.settings)
 
 

@@ -20,6 +20,7 @@ from lotus2_ros.geometry.scale.lidar_source import LidarScan, lidar_scale
 from lotus2_ros.geometry.scale.odometry_source import odometry_scale
 from lotus2_ros.geometry.tracking import track_features
 from lotus2_ros.ros import scale_feeds
+from lotus2_ros.ros.mounting import mounting
 from lotus2_ros.ros.scale_feeds import Match, ReferenceFeeds
 from lotus2_ros.ros.scale_history import Predicted, PredictionHistory
 from lotus2_ros.ros.scale_readings import read_depth, read_points, stamp_ns
@@ -148,18 +149,20 @@ class ScaleSources:
             return intrinsics
         if entry.picture is None:
             return NoScale('no picture')
-        reason = NoScale('motion too small')
+        reason: NoScale | None = None
         for earlier in self.history.earlier():
             if earlier.picture is None or earlier.picture.shape != entry.picture.shape:
                 break
             motion = self._motion(entry, earlier)
             if isinstance(motion, NoScale):
-                return motion
+                # Images from before odometry began say nothing of the way since.
+                return reason or motion
+            reason = NoScale('motion too small')
             if np.linalg.norm(motion[:3, 3]) < entry.frame.settings.odometry_baseline:
                 continue
             tracks = track_features(earlier.picture, entry.picture)
             return odometry_scale(entry.disparity, tracks, motion, intrinsics)
-        return reason
+        return reason or NoScale('no earlier picture')
 
     def _motion(self, now: Predicted, before: Predicted) -> Float64Array | NoScale:
         """(4, 4), optical frame now -> optical frame before."""
@@ -176,18 +179,6 @@ class ScaleSources:
                 return pose
             poses.append(pose @ mounting(settings).optical_to_base)
         return np.asarray(inverse(poses[1]) @ poses[0], dtype=np.float64)
-
-
-def mounting(settings: NodeSettings) -> Mounting:
-    """Where the camera is, by parameters."""
-    return Mounting(
-        height=settings.camera_height,
-        x=settings.camera_x,
-        y=settings.camera_y,
-        roll_deg=settings.camera_roll_deg,
-        pitch_deg=settings.camera_pitch_deg,
-        yaw_deg=settings.camera_yaw_deg,
-    )
 
 
 def lidar_to_base(settings: NodeSettings) -> Float64Array:

@@ -32,6 +32,7 @@ def pair(tiny_model: str) -> Iterator[Rig]:
             'sharpen_steps': 1,
             'camera_height': 0.5,
             'left.camera_height': 1.5,
+            'left.scale_mode': 'fixed',
             'left.camera_yaw_deg': 90.0,
             'right.disparity_shift': 0.3,
         }
@@ -114,6 +115,28 @@ def test_a_camera_s_own_parameter_changes_alone_and_the_shared_one_for_the_other
     assert cameras.node.settings.min_range == 0.1, 'nothing is half-applied'
     assert cameras.set(**{'left.camera_height': 1.5}, nav_height=False) == (True, '')
     assert not cameras.set(cameras=['left'])[0], 'not while configured'
+
+
+def test_a_reference_is_a_camera_s_own_too(cameras: Rig) -> None:
+    subscribers = cameras.peer.count_subscribers
+    assert not subscribers('/left/reference/depth')
+    assert cameras.set(**{'left.scale_mode': 'depth'}) == (True, '')
+    wait_until(lambda: subscribers('/left/reference/depth'), what='the reference is listened to')
+    assert not subscribers('/right/reference/depth')
+    cameras.listen('left/points/nav', 'right/points/nav')
+    send(cameras, 'left', LEFT)
+    right = send(cameras, 'right', RIGHT)
+    cameras.get('right/points/nav', right)
+    wait_until(
+        lambda: [
+            s
+            for s in cameras.statuses[-2:]
+            if s.name == '/depth_node: left output' and s.message.startswith('RELATIVE')
+        ],
+        what='no metres without a reference',
+    )
+    assert cameras.of('left/points/nav') == []
+    assert cameras.set(**{'left.scale_mode': 'fixed'}) == (True, '')
 
 
 def test_diagnostics_speak_of_each_camera(cameras: Rig) -> None:
