@@ -17,11 +17,12 @@ from rcl_interfaces.srv import DescribeParameters
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rig import FRAME, HEIGHT, WIDTH, Rig, image_of, info_of, picture, pixels, points, wait_until
 from sensor_msgs.msg import Image
+from test_scale_topics import SHOWN as SHOWN_WITH_REFERENCES
 
 from lotus2_ros.errors import SettingsError
 from lotus2_ros.settings import NodeSettings
 
-SHOWN: dict[str, Callable[..., None]] = {}
+SHOWN: dict[str, Callable[..., None]] = {**SHOWN_WITH_REFERENCES}
 
 
 def shows(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

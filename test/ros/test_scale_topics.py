@@ -1,0 +1,461 @@
+"""Metres from references over topics: lock, hold, loss, recovery, and a name for every fault.
+
+The bundled model predicts; what it predicts is turned into what sensors would say if the world
+were a times that disparity plus b, so that the true scale is known.
+"""
+
+from __future__ import annotations
+
+import array
+import importlib.util
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, Vector3
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
+from rig import FRAME, Rig, image_of, info_of, pixels, wait_until
+from sensor_msgs.msg import Image, Imu, PointCloud2, PointField
+from std_msgs.msg import Header
+
+from lotus2_ros.geometry.mounting import Mounting
+from lotus2_ros.geometry.rigid import inverse
+from lotus2_ros.geometry.scale.frame_alignment import relation
+from lotus2_ros.photographs import SAMPLES, photographs_in, read_photograph
+
+WIDTH, HEIGHT = 320, 240
+A, B = 1.6, 0.12
+HOLD_S = 1.5
+DEPTH, POINTS = '/reference/depth', '/reference/points'
+LIDAR = 'lidar'
+
+SHOWN: dict[str, Callable[..., None]] = {}
+
+
+def shows(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Mark a test as the one that shows the effect of these parameters."""
+
+    def mark(test: Callable[..., None]) -> Callable[..., None]:
+        SHOWN.update(dict.fromkeys(names, test))
+        return test
+
+    return mark
+
+
+def photograph() -> np.ndarray:
+    rgb = read_photograph(photographs_in(SAMPLES)[1])
+    return cv2.resize(rgb, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+
+
+class World:
+    """A rig whose references follow the truth, or what a test makes of it."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        self.rgb = photograph()
+        # Images of a while ago: how much time passes between them is up to the test.
+        self.now_ns = rig.peer.get_clock().now().nanoseconds - 10**12
+        rig.send_info(info_of(WIDTH, HEIGHT))
+        self.scales: list[Any] = []
+        rig.peer.create_subscription(
+            DiagnosticArray,
+            '/depth_node/scale',
+            self.scales.append,
+            QoSProfile(depth=5, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL),
+        )
+        rig.listen('depth/disparity')
+        stamp = rig.send(image_of(self.rgb), stamp=self.stamp())
+        self.disparity = pixels(rig.get('depth/disparity', stamp)).copy()
+        self.depth = (1.0 / (A * self.disparity + B)).astype(np.float32)
+
+    def begin(self, **settings: Any) -> None:
+        """Forget the scale and set parameters."""
+        self.rig.set(scale_mode='relative')
+        assert self.rig.set(scale_mode='depth', **settings) == (True, '')
+        self.rig.node.session.scale.reset('begun')
+        self.rig.forget_counts()
+
+    def stamp(self, gap_s: float = 0.1) -> Time:
+        """Of the next image, so long after the last one."""
+        self.now_ns += round(gap_s * 1e9)
+        return Time(sec=self.now_ns // 10**9, nanosec=self.now_ns % 10**9)
+
+    def frame(
+        self,
+        *references: Any,
+        rgb: np.ndarray | None = None,
+        late_s: float = 0.0,
+        gap_s: float = 0.1,
+    ) -> dict[str, str]:
+        """Send references and then the image of one moment; the report on ~/scale of it."""
+        stamp = self.stamp(gap_s)
+        for reference in references:
+            self.send(reference, stamp, late_s)
+        self.rig.send(image_of(self.rgb if rgb is None else rgb), stamp=stamp)
+        self.rig.get('depth/disparity', stamp)
+        return self.report(stamp)
+
+    def send(self, reference: Any, stamp: Any, late_s: float = 0.0) -> None:
+        topic = {Image: DEPTH, PointCloud2: POINTS, Imu: '/imu', PoseStamped: '/odom/pose'}
+        when = stamp.sec * 10**9 + stamp.nanosec - round(late_s * 1e9)
+        reference.header.stamp.sec, reference.header.stamp.nanosec = divmod(when, 10**9)
+        self.rig.publisher(topic[type(reference)], type(reference)).publish(reference)
+
+    def report(self, stamp: Any) -> dict[str, str]:
+        found = wait_until(
+            lambda: [m for m in self.scales if m.header.stamp == stamp], what='~/scale'
+        )
+        [status] = found[-1].status
+        assert found[-1].header.frame_id == FRAME
+        return {v.key: v.value for v in status.values}
+
+    def lock(self, *make: Callable[[], Any]) -> dict[str, str]:
+        for _ in range(6):
+            report = self.frame(*(one() for one in make or (self.depth_image,)))
+            if report['state'] == 'locked':
+                return report
+        raise AssertionError(report)
+
+    # Sensors
+
+    def depth_image(self, depth: np.ndarray | None = None, encoding: str = '32FC1') -> Image:
+        values = self.depth if depth is None else depth
+        if encoding == '16UC1':
+            values = np.nan_to_num(values * 1000.0, posinf=0.0).astype(np.uint16)
+        message = image_of(np.ascontiguousarray(values), encoding)
+        message.step = values.shape[1] * values.dtype.itemsize
+        return message
+
+    def cloud(self, to_lidar: np.ndarray | None = None, depth: np.ndarray | None = None) -> Any:
+        """Every fifth pixel as a point of a lidar, by default at the camera (x forward)."""
+        z = (self.depth if depth is None else depth)[::5, ::5]
+        rows, columns = np.mgrid[:HEIGHT:5, :WIDTH:5]
+        k = info_of(WIDTH, HEIGHT).k
+        x, y = (columns - k[2]) / k[0] * z, (rows - k[5]) / k[4] * z
+        optical = np.stack([x, y, z, np.ones_like(z)], axis=-1).reshape(-1, 4)
+        to_lidar = inverse(LIDAR_AT_CAMERA) if to_lidar is None else to_lidar
+        points = np.ascontiguousarray((optical @ to_lidar.T)[:, :3].astype(np.float32))
+        return PointCloud2(
+            header=Header(frame_id=LIDAR),
+            height=1,
+            width=len(points),
+            fields=[
+                PointField(name=n, offset=4 * i, datatype=PointField.FLOAT32, count=1)
+                for i, n in enumerate('xyz')
+            ],
+            point_step=12,
+            row_step=12 * len(points),
+            data=array.array('B', points.tobytes()),
+        )
+
+
+LIDAR_AT_CAMERA = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+"""Lidar (x forward, y left, z up) -> optical frame, at the same place."""
+
+
+@pytest.fixture(scope='module')
+def shared_world() -> Iterator[World]:
+    rig = Rig(
+        {
+            'model': 'nano',
+            'tasks': ['depth'],
+            'load_sharpener': False,
+            'cpu_threads': 1,
+            'max_image_age_s': 0.0,
+            'stale_timeout_s': 20.0,
+            'diagnostics_rate_hz': 20.0,
+        }
+    )
+    try:
+        rig.wait_ready()
+        yield World(rig)
+        assert rig.node_errors == [], rig.node_errors
+    finally:
+        rig.close()
+
+
+@pytest.fixture
+def world(shared_world: World) -> Iterator[World]:
+    before = shared_world.rig.node.settings
+    shared_world.rig.listen('depth/disparity', 'depth/image')
+    shared_world.begin(scale_hold_s=HOLD_S)
+    yield shared_world
+    after = shared_world.rig.node.settings
+    names = [n for n in before.parameters() if getattr(before, n) != getattr(after, n)]
+    if names:
+        assert shared_world.rig.set(**{n: getattr(before, n) for n in names}) == (True, '')
+
+
+@pytest.mark.parametrize(('encoding', 'size'), [('32FC1', 1.0), ('16UC1', 1.0), ('32FC1', 0.5)])
+def test_a_depth_image_gives_metres(world: World, encoding: str, size: float) -> None:
+    rig = world.rig
+    depth = cv2.resize(world.depth, None, fx=size, fy=size, interpolation=cv2.INTER_AREA)
+    report = world.frame()
+    assert (report['state'], report['a [1/m]']) == ('unscaled', 'nan')
+    values = rig.wait_state('RELATIVE')
+    assert 'unscaled' in values['withheld: ~/depth/image']
+    assert rig.of('depth/image') == []
+    states = [world.frame(world.depth_image(depth, encoding))['state'] for _ in range(3)]
+    assert states == ['locking', 'locking', 'locked']
+    stamp = world.stamp()
+    world.send(world.depth_image(depth, encoding), stamp)
+    rig.send(image_of(world.rgb), stamp=stamp)
+    metres = pixels(rig.get('depth/image', stamp))
+    np.testing.assert_allclose(metres, world.depth, rtol=0.02)
+    report = world.report(stamp)
+    assert float(report['a [1/m]']) == pytest.approx(A, rel=0.02)
+    assert float(report['b [1/m]']) == pytest.approx(B, abs=0.02)
+    assert report['source'] == 'depth'
+    assert float(report['inlier share']) > 0.8
+    assert float(report['age [s]']) == 0.0
+    values = rig.wait_state('OK')
+    assert values['scale state'] == 'locked'
+    assert values['scale'] == 'measured from depth'
+    assert values['scale source'] == 'depth'
+
+
+@shows('scale_hold_s')
+def test_a_scale_is_held_then_lost_and_found_again(world: World) -> None:
+    rig = world.rig
+    world.lock()
+    report = world.frame(gap_s=0.7)
+    assert (report['state'], report['reason']) == ('coasting', 'no fresh reference')
+    wait_until(
+        lambda: rig.of('depth/image')[-1].header.stamp == rig.of('depth/disparity')[-1].header.stamp
+    )
+    report = world.frame(gap_s=HOLD_S)
+    assert (report['state'], report['a [1/m]']) == ('lost', 'nan')
+    sent = len(rig.of('depth/image'))
+    world.frame()
+    values = rig.wait_state('RELATIVE')
+    assert 'lost' in values['withheld: ~/depth/image']
+    assert rig.statuses[-1].level == b'\x02'
+    assert len(rig.of('depth/image')) == sent
+    world.lock()
+    rig.wait_state('OK')
+    assert world.rig.set(scale_hold_s=0.1) == (True, '')
+    world.lock()
+    assert world.frame(gap_s=0.2)['state'] == 'lost'
+
+
+def in_frame(message: Any, frame_id: str) -> Any:
+    message.header.frame_id = frame_id
+    return message
+
+
+def without(message: Image, **changes: Any) -> Image:
+    for name, value in changes.items():
+        setattr(message, name, value)
+    return message
+
+
+@pytest.mark.parametrize(
+    ('bad', 'reason'),
+    [
+        (lambda w: in_frame(w.depth_image(), 'other'), 'reference in another frame'),
+        (lambda w: w.depth_image(np.zeros_like(w.depth)), 'no valid depth'),
+        (lambda w: w.depth_image(np.full_like(w.depth, np.nan)), 'no valid depth'),
+        (lambda w: w.depth_image(w.depth.max() + 0.3 - w.depth), 'negative scale'),
+        (lambda w: w.depth_image(w.depth[:, :200]), 'depth image of another shape'),
+        (lambda w: without(w.depth_image(), encoding='8UC1'), 'unknown depth encoding'),
+        (lambda w: without(w.depth_image(), height=4000), 'malformed depth image'),
+        (lambda w: without(w.depth_image(), width=0), 'malformed depth image'),
+    ],
+    ids=['frame', 'zeros', 'nan', 'negative', 'shape', 'encoding', 'short', 'empty'],
+)
+def test_a_bad_reference_is_named_and_recovered_from(world: World, bad: Any, reason: str) -> None:
+    report = world.frame(bad(world))
+    assert (report['state'], report['reason']) == ('unscaled', reason)
+    assert world.rig.counts()[f'depth reference: {reason}'] >= 1
+    assert reason in world.rig.wait_state('RELATIVE')['message']
+    assert world.lock()['state'] == 'locked'
+
+
+def test_a_reference_from_another_clock_is_named(world: World) -> None:
+    assert world.frame(world.depth_image(), late_s=1e6)['reason'] == 'reference from another clock'
+    # One that runs ahead is not kept for an image that will never come.
+    assert world.frame(world.depth_image(), late_s=-1e6)['reason'] == 'reference from another clock'
+    assert world.lock()['state'] == 'locked'
+
+
+@shows('scale_sync_s')
+def test_stamps_may_differ_by_so_much(world: World) -> None:
+    report = world.frame(world.depth_image(), late_s=0.5)
+    assert report['reason'] == 'reference matches no image'
+    assert world.rig.set(scale_sync_s=0.8) == (True, '')
+    for _ in range(3):
+        report = world.frame(world.depth_image(), late_s=0.5)
+    assert report['state'] == 'locked'
+
+
+def test_a_reference_that_comes_after_its_image_still_counts(world: World) -> None:
+    rig = world.rig
+    before = None
+    for _ in range(5):
+        stamp = world.stamp()
+        if before is not None:
+            world.send(world.depth_image(), before)
+        rig.send(image_of(world.rgb), stamp=stamp)
+        rig.get('depth/disparity', stamp)
+        before = stamp
+    report = world.report(before)
+    assert report['state'] == 'locked'
+    assert float(report['a [1/m]']) == pytest.approx(A, rel=0.02)
+
+
+def test_a_changed_world_is_followed_within_three_frames(world: World) -> None:
+    world.lock()
+    reports = [world.frame(world.depth_image(0.5 * world.depth)) for _ in range(3)]
+    assert [r['state'] for r in reports] == ['coasting', 'coasting', 'locked']
+    assert float(reports[-1]['a [1/m]']) == pytest.approx(2 * A, rel=0.03)
+
+
+@shows('scale_process_noise')
+def test_process_noise_makes_an_old_scale_less_certain(world: World) -> None:
+    sigmas = []
+    for noise in (0.001, 0.5):
+        world.begin(scale_process_noise=noise)
+        world.lock()
+        sigmas.append(float(world.frame(gap_s=1.0)['sigma of log a']))
+    assert sigmas[1] > 5 * sigmas[0]
+
+
+@shows('scale_mode', 'lidar_frame')
+def test_a_lidar_gives_metres(world: World) -> None:
+    assert world.rig.set(scale_mode='points', lidar_frame=LIDAR) == (True, '')
+    report = world.lock(world.cloud)
+    assert report['source'] == 'points'
+    assert float(report['a [1/m]']) == pytest.approx(A, rel=0.03)
+    report = world.frame(in_frame(world.cloud(), 'roof'), gap_s=0.7)
+    assert (report['state'], report['reason']) == ('coasting', 'reference in another frame')
+    empty = PointCloud2(header=Header(frame_id=LIDAR))
+    assert world.frame(empty)['reason'] == 'empty cloud'
+    nameless = world.cloud()
+    nameless.fields = nameless.fields[:2]
+    assert world.frame(nameless)['reason'] == 'malformed cloud'
+    assert world.frame(world.cloud())['state'] == 'locked'
+
+
+@shows(
+    'lidar_x', 'lidar_y', 'lidar_z', 'lidar_roll_deg', 'lidar_pitch_deg', 'lidar_yaw_deg',
+)  # fmt: skip
+def test_a_lidar_is_where_its_parameters_say(world: World) -> None:
+    place = {'x': 0.4, 'y': -0.2, 'z': 0.9, 'roll_deg': 5.0, 'pitch_deg': 20.0, 'yaw_deg': 15.0}
+    optical = Mounting(
+        place['z'], *(place[n] for n in ('x', 'y', 'roll_deg', 'pitch_deg', 'yaw_deg'))
+    )
+    lidar_to_base = optical.optical_to_base @ LIDAR_AT_CAMERA
+    camera = Mounting(0.5)
+    to_lidar = inverse(lidar_to_base) @ camera.optical_to_base
+    assert world.rig.set(scale_mode='points', camera_height=0.5) == (True, '')
+    named = {f'lidar_{name}': value for name, value in place.items()}
+
+    def state() -> str:
+        world.rig.node.session.scale.reset('begun')
+        for _ in range(4):
+            report = world.frame(world.cloud(to_lidar))
+        if report['state'] != 'locked':
+            return report['state']
+        return 'right' if abs(float(report['a [1/m]']) / A - 1.0) < 0.02 else 'wrong'
+
+    assert world.rig.set(**named) == (True, '')
+    assert state() == 'right'
+    for name in ('x', 'pitch_deg', 'yaw_deg', 'z', 'y', 'roll_deg'):
+        far = named[f'lidar_{name}'] + (40.0 if name.endswith('deg') else 1.0)
+        assert world.rig.set(**{f'lidar_{name}': far}) == (True, '')
+        assert state() != 'right', name
+        assert world.rig.set(**named) == (True, '')
+
+
+@shows('scale_sources')
+def test_sources_that_disagree_are_named(world: World) -> None:
+    assert world.rig.set(scale_mode='fused', scale_sources=['depth', 'points']) == (True, '')
+    report = world.lock(world.depth_image, world.cloud)
+    assert report['source'] == 'depth+points'
+    doubled = 2.0 * world.depth
+    report = world.frame(world.depth_image(), world.cloud(depth=doubled), gap_s=0.7)
+    assert (report['state'], report['reason']) == ('coasting', 'references disagree')
+    values = world.rig.wait_state('OK')
+    assert 'depth and points disagree' in values['message']
+    assert world.rig.set(scale_sources=['points']) == (True, '')
+    assert float(world.lock(world.cloud)['a [1/m]']) == pytest.approx(A, rel=0.03)
+
+
+@shows('gravity_source')
+def test_the_ground_needs_a_height_and_gravity(world: World) -> None:
+    rig = world.rig
+    assert rig.set(scale_mode='ground', camera_height=0.0) == (True, '')
+    assert world.frame()['reason'] == 'camera_height is 0'
+    assert rig.set(camera_height=0.6, gravity_source='imu') == (True, '')
+    assert world.frame()['reason'] == 'no imu'
+    imu = Imu(linear_acceleration=Vector3(x=0.0, y=0.0, z=9.8))
+    wait_until(lambda: world.frame(imu)['reason'] != 'no imu', what='gravity is known')
+    # Upside down, the ground is above.
+    assert rig.set(gravity_source='parameters', camera_roll_deg=180.0) == (True, '')
+    assert world.frame()['state'] == 'unscaled'
+
+
+def moved(forward: float, frame_id: str = 'odom') -> PoseStamped:
+    pose = Pose(position=Point(x=0.0, y=-forward, z=0.0), orientation=Quaternion(w=1.0))
+    return PoseStamped(header=Header(frame_id=frame_id), pose=pose)
+
+
+@shows('odometry_baseline', 'fixed_frame')
+def test_odometry_says_what_it_lacks(world: World) -> None:
+    rig = world.rig
+    assert rig.set(scale_mode='odometry', camera_height=0.6, scale_sync_s=0.2) == (True, '')
+    world.frame()
+    assert world.frame()['reason'] == 'no odometry'
+    assert world.frame(moved(0.0), gap_s=0.5)['reason'] == 'odometry late'
+    assert world.frame(moved(0.01))['reason'] == 'motion too small'
+    assert rig.set(odometry_baseline=0.01) == (True, '')
+    # The picture moves by eight pixels while the robot does, so something can be triangulated.
+    report = world.frame(moved(0.2), rgb=np.roll(world.rgb, -8, axis=1))
+    assert report['reason'] != 'motion too small'
+    assert rig.set(odometry_baseline=5.0) == (True, '')
+    assert world.frame(moved(0.4))['reason'] == 'motion too small'
+    assert rig.set(fixed_frame='map') == (True, '')
+    assert world.frame(moved(0.6))['reason'] == 'odometry in another frame'
+    assert world.frame(moved(0.8, 'map'))['reason'] != 'odometry in another frame'
+
+
+@pytest.mark.skipif(importlib.util.find_spec('tf2_ros') is not None, reason='tf2_ros is installed')
+@shows('scale_extrinsics')
+def test_without_tf2_ros_it_is_said_which_feature_needs_it(world: World) -> None:
+    assert world.rig.set(scale_mode='points', scale_extrinsics='tf') == (True, '')
+    assert 'tf2_ros is not installed' in world.frame(world.cloud())['reason']
+    assert 'tf2_ros' in world.rig.wait_state('RELATIVE')['message']
+    assert world.rig.set(scale_extrinsics='parameters') == (True, '')
+    assert world.lock(world.cloud)['state'] == 'locked'
+
+
+@shows('steady')
+def test_steady_disparity_keeps_its_scale_while_the_light_changes(world: World) -> None:
+    rig = world.rig
+    assert rig.set(scale_mode='relative') == (True, '')
+
+    def change() -> float:
+        frames = []
+        for i in range(6):
+            rgb = (world.rgb * (1.0, 0.5)[i % 2]).astype(np.uint8)
+            stamp = rig.send(image_of(rgb), stamp=world.stamp())
+            frames.append(pixels(rig.get('depth/disparity', stamp)).copy())
+        maps = [relation(one, other) for one, other in itertools.pairwise(frames[1:])]
+        return float(np.mean([abs(np.log(m.scale)) + abs(m.shift) for m in maps]))
+
+    raw = change()
+    assert rig.set(steady=True) == (True, '')
+    assert change() < raw / 3
+
+
+def test_references_are_subscribed_to_only_while_they_are_wanted(world: World) -> None:
+    rig = world.rig
+    assert rig.peer.count_subscribers(DEPTH) == 1
+    assert rig.set(scale_mode='fixed') == (True, '')
+    wait_until(lambda: rig.peer.count_subscribers(DEPTH) == 0, what='nobody listens')
+    assert rig.node.session.scale.report is None or rig.frame(world.rgb, 'depth/image') is not None
