@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,21 @@ from torch import Tensor
 
 from lotus2_ros.errors import ModelFileError
 from lotus2_ros.model.conditioning import Conditioning
-from lotus2_ros.model.files import WEIGHTS_STEM, WeightFiles, check_keys, read_json
+from lotus2_ros.model.files import WEIGHTS_STEM, WeightFiles, read_json
 from lotus2_ros.model.flow import FlowSchedule
 from lotus2_ros.model.inference.autoencoder import Autoencoder, AutoencoderConfig
 from lotus2_ros.model.inference.skeleton import NetworkShape, empty_transformer, shapes
 from lotus2_ros.model.lcm import LocalContinuityModule
 from lotus2_ros.model.prepared.manifest import Manifest, check_lengths
-from lotus2_ros.model.prepared.names import SCHEDULER, SHARED, TRANSFORMER, VAE, block_layers
-from lotus2_ros.model.prepared.quantization import SCALE
+from lotus2_ros.model.prepared.names import (
+    SCHEDULER,
+    SHARED,
+    TRANSFORMER,
+    VAE,
+    block_layers,
+    is_adapted,
+)
+from lotus2_ros.model.prepared.quantization import EIGHT_BITS, SCALE
 from lotus2_ros.model.prepared.tables import PreparedModulation
 from lotus2_ros.model.prepared.writing import WEIGHTS
 from lotus2_ros.model.prompt import PROMPT_FILE, read_conditioning
@@ -60,6 +67,7 @@ class PreparedFolder:
         except (KeyError, TypeError, ValueError) as err:
             raise ModelFileError(f'{config} makes no transformer: {err!r}') from err
         self._expected = shapes(empty_transformer(self.shape, self.manifest.text_tokens, None))
+        self._eight_bits = {f'{layer.name}.weight' for layer in block_layers(self.shape)}
         self._shared: dict[tuple[str, torch.device], dict[str, Tensor]] = {}
 
     @property
@@ -99,8 +107,6 @@ class PreparedFolder:
                 tell((index + fraction) / len(parts))
 
             tensors |= self._component(part, device, forward)
-        check_keys(self.path / name, _plain(tensors), self._expected)
-        self._check(name, tensors)
         return tensors
 
     def release(self) -> None:
@@ -171,58 +177,49 @@ class PreparedFolder:
             return kept
         tensors = {}
         with WeightFiles.folder(self.path / name, WEIGHTS) as files:
-            keys = files.keys()
-            for done, key in enumerate(keys, start=1):
+            expected = self._shapes(name, files)
+            files.check(expected)
+            for done, key in enumerate(expected, start=1):
                 tensors[key] = files.stored(key, device)
-                tell(done / len(keys))
+                self._check_precision(files.path(key), key, tensors[key])
+                tell(done / len(expected))
         if name in {SHARED, self.manifest.base_stage}:
             self._shared[name, device] = tensors
         return tensors
 
-    def _check(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """Hold every shape, and what belongs to a weight, against what the network expects."""
-        source = self.path / name
-        for key, shape in self._expected.items():
-            if tensors[key].shape != shape:
-                found = tuple(tensors[key].shape)
-                raise ModelFileError(f'{source}: {key} has shape {found}; expected {shape}')
-        joined = {layer.name: len(layer.parts) for layer in block_layers(self.shape)}
-        for key, value in tensors.items():
-            layer, _, _ = key.rpartition('.')
-            weight = tensors.get(f'{layer}.weight')
-            if weight is None or layer not in joined:
-                continue
-            eight_bits = self.manifest.precision == 'fp8'
-            if key.endswith('.weight') and (f'{layer}{SCALE}' in tensors) != eight_bits:
-                state = 'lacks' if eight_bits else 'has'
-                raise ModelFileError(f'{source}: {key} {state} a scale')
-            if key.endswith(SCALE):
-                expected: tuple[int, ...] = weight.shape[:1]
-            elif key.endswith(UP):
-                rank = tensors[f'{layer}{DOWN}'].shape[0] // joined[layer]
-                expected = (weight.shape[0], rank)
-            elif key.endswith(DOWN):
-                rank = tensors[f'{layer}{UP}'].shape[1]
-                expected = (rank * joined[layer], weight.shape[1])
-            else:
-                continue
-            if value.shape != expected:
-                found = tuple(value.shape)
-                raise ModelFileError(f'{source}: {key} has shape {found}; expected {expected}')
+    def _shapes(self, name: str, files: WeightFiles) -> dict[str, tuple[int, ...]]:
+        """Keys and shapes that a component must have."""
+        layers = {layer.name: is_adapted(layer) for layer in block_layers(self.shape)}
+        adapted = {f'{layer}.weight' for layer, yes in layers.items() if yes}
+        manifest = self.manifest
+        if name != SHARED and manifest.layout == 'shared' and name != manifest.base_stage:
+            return self._factor_shapes(files)
+        chosen = set(self._expected) - adapted if name == SHARED else adapted
+        shapes = {key: self._expected[key] for key in self._expected if key in chosen}
+        if manifest.precision == 'fp8':
+            weights = [layer for layer in layers if f'{layer}.weight' in shapes]
+            shapes |= {layer + SCALE: shapes[f'{layer}.weight'][:1] for layer in weights}
+        return shapes
 
+    def _factor_shapes(self, files: WeightFiles) -> dict[str, tuple[int, ...]]:
+        """Of a difference, whose rank its files tell."""
+        first = next((key for key in sorted(files.keys()) if key.endswith(UP)), None)
+        rank = files.shape(first)[-1] if first is not None and files.shape(first) else 0
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer in filter(is_adapted, block_layers(self.shape)):
+            outputs, inputs = self._expected[f'{layer.name}.weight']
+            shapes[layer.name + DOWN] = len(layer.parts) * rank, inputs
+            shapes[layer.name + UP] = outputs, rank
+        return shapes
 
-def _plain(tensors: Mapping[str, Tensor]) -> set[str]:
-    """Keys without those that stand beside a weight, if both halves of a difference are there."""
-    extra = {key for key in tensors if key.endswith(SCALE) and _owner(key) in tensors}
-    for key in tensors:
-        other = {DOWN: UP, UP: DOWN}.get('.' + key.rpartition('.')[2])
-        if other is not None and key.rpartition('.')[0] + other in tensors:
-            extra.add(key)
-    return set(tensors) - extra
-
-
-def _owner(key: str) -> str:
-    return key.rpartition('.')[0] + '.weight'
+    def _check_precision(self, path: Path, key: str, tensor: Tensor) -> None:
+        expected = self.dtype
+        if key.endswith(SCALE):
+            expected = torch.float32
+        elif self.manifest.precision == 'fp8' and key in self._eight_bits:
+            expected = EIGHT_BITS
+        if tensor.dtype != expected:
+            raise ModelFileError(f'{path}: {key} is {tensor.dtype}; expected {expected}')
 
 
 def _fill(module: Any, files: WeightFiles, device: torch.device) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from lotus2_ros.model.inference.skeleton import NetworkShape
+from lotus2_ros.model.lora import LORA_TARGETS
 
 SCHEDULER = 'scheduler/scheduler_config.json'
 TRANSFORMER = 'transformer/config.json'
@@ -53,6 +54,11 @@ class Layer(NamedTuple):
 def block_layers(shape: NetworkShape) -> list[Layer]:
     """Every linear layer of every block."""
     return [Layer(name, parts) for name, parts in _named(shape, _DOUBLE, _SINGLE).items()]
+
+
+def is_adapted(layer: Layer) -> bool:
+    """True if adapters change this layer."""
+    return layer.parts[0].endswith(tuple(f'.{target}' for target in LORA_TARGETS))
 
 
 def head_norms(shape: NetworkShape) -> dict[str, tuple[str, ...]]:

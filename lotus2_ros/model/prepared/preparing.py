@@ -35,7 +35,7 @@ from lotus2_ros.model.prepared.manifest import (
     stage_name,
 )
 from lotus2_ros.model.prepared.names import SCHEDULER, SHARED, TRANSFORMER, VAE
-from lotus2_ros.model.prepared.provenance import licence_note, source_records
+from lotus2_ros.model.prepared.provenance import known_as, licence_note, source_records
 from lotus2_ros.model.prepared.weights import WeightMaker
 from lotus2_ros.model.prepared.writing import Entry, write_weights
 from lotus2_ros.model.tasks import TASKS
@@ -162,9 +162,7 @@ class _Job:
         self.shape = NetworkShape.from_config(base.config)
         self.base, self.files = base, files
         self.names = [name for name in TASKS if name in plan.tasks]
-        self.maker = WeightMaker(
-            files, self.shape, base.targets, plan.dtype, plan.precision == 'fp8', device
-        )
+        self.maker = WeightMaker(files, self.shape, plan.dtype, plan.precision == 'fp8', device)
         self.components: list[tuple[str, str, Callable[[], Iterator[Entry]]]] = []
         self.total = 0
 
@@ -281,9 +279,9 @@ class _Job:
     def _manifest(self, records: dict[str, FileRecord]) -> Manifest:
         plan, folders = self.plan, self.folders
         return Manifest(
-            name=folders.name,
-            model=folders.model_name,
-            base=folders.base_name,
+            name=known_as(folders.name),
+            model=known_as(folders.model_name),
+            base=known_as(folders.base_name),
             licence=licence_note(folders, guided=self.shape.guided),
             tasks=tuple(self.names),
             sharpener=plan.sharpener,

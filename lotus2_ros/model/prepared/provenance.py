@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from lotus2_ros.model import prompt
 from lotus2_ros.model.loading import ABOUT_FILE, ModelFolders
 from lotus2_ros.model.prepared.manifest import FileRecord, record
 from lotus2_ros.model.prepared.names import SCHEDULER, TRANSFORMER, VAE
+from lotus2_ros.model.sources import is_hub_id
 from lotus2_ros.model.tasks import TASKS
 
 
@@ -42,6 +44,11 @@ def source_records(
         tell('checksums', done / total)
 
     return {name: record(path, read) for name, path in places.items()}
+
+
+def known_as(model: str) -> str:
+    """A model's name for those who have not its folder: a hub id, or the folder's own name."""
+    return model if is_hub_id(model) else Path(model).expanduser().resolve().name
 
 
 def licence_note(folders: ModelFolders, *, guided: bool) -> str:

@@ -14,7 +14,7 @@ from lotus2_ros.model.conditioning import Conditioning
 from lotus2_ros.model.files import WeightFiles
 from lotus2_ros.model.inference.skeleton import NetworkShape
 from lotus2_ros.model.lora import LoraWeights, merge
-from lotus2_ros.model.prepared.names import EDGES, Layer, block_layers, head_norms
+from lotus2_ros.model.prepared.names import EDGES, Layer, block_layers, head_norms, is_adapted
 from lotus2_ros.model.prepared.quantization import EIGHT_BITS, SCALE, quantize_rows
 from lotus2_ros.model.prepared.writing import Entry
 
@@ -26,7 +26,6 @@ class WeightMaker:
     Attributes:
         files: FLUX's transformer.
         shape: its sizes.
-        targets: layers that adapters change, with their (out, in) features.
         dtype: precision of what is not in 8 bits.
         eight_bits: whether the blocks' weights are.
         device: where to compute.
@@ -34,7 +33,6 @@ class WeightMaker:
 
     files: WeightFiles
     shape: NetworkShape
-    targets: dict[str, tuple[int, int]]
     dtype: torch.dtype
     eight_bits: bool
     device: torch.device
@@ -52,7 +50,7 @@ class WeightMaker:
             yield Entry(key, self.dtype, size, partial(self._norms, norms))
         for layer in block_layers(self.shape):
             yield self._joined(f'{layer.name}.bias', [f'{part}.bias' for part in layer.parts])
-            if not self._adapted(layer):
+            if not is_adapted(layer):
                 yield from self._weight(layer, None)
 
     def whole(self, adapter: LoraWeights) -> Iterator[Entry]:
@@ -88,11 +86,8 @@ class WeightMaker:
     def _norms(self, layers: tuple[str, ...]) -> Tensor:
         return torch.stack([self._read(f'{n}.weight') for n in layers])[:, None].to(self.dtype)
 
-    def _adapted(self, layer: Layer) -> bool:
-        return layer.parts[0] in self.targets
-
     def _adapted_layers(self) -> Iterator[Layer]:
-        return filter(self._adapted, block_layers(self.shape))
+        return filter(is_adapted, block_layers(self.shape))
 
     def _size(self, layer: Layer) -> tuple[int, int]:
         shapes = [self.files.shape(f'{part}.weight') for part in layer.parts]
