@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import NamedTuple
 
 import cv2
@@ -207,20 +208,31 @@ def _nearest_in_each(cells: NDArray[np.int32], depth: Float32Array) -> NDArray[n
     A hash table keeps the least (depth, index) of each slot. The winner of a slot is the nearest of
     its cell; points of other cells that share the slot go another round with another hash.
     """
-    offset = np.int64(_VOXELS_TO_A_SIDE)
-    key = cells[:, 0] + offset
-    key <<= np.int64(21)
-    key |= cells[:, 1] + offset
-    key <<= np.int64(21)
-    key |= cells[:, 2] + offset
-    # Bits of a positive float are ordered as the float is; the index below breaks ties.
-    order = depth.view(np.uint32).astype(np.uint64)
-    order <<= np.uint64(32)
-    order |= np.arange(len(depth), dtype=np.uint64)
     # Neighbours in a row mostly share a cell: what is left of each run goes into the table.
-    starts = np.flatnonzero(np.diff(key, prepend=key[:1] - 1))
-    key, order = key[starts], np.minimum.reduceat(order, starts)
+    differs = cells[1:] ^ cells[:-1]
+    begins = np.flatnonzero((differs[:, 0] | differs[:, 1] | differs[:, 2]) != 0)
+    starts = np.concatenate([[0], begins + 1])
+    order = np.minimum.reduceat(_order(depth), starts)
+    offset = np.int64(_VOXELS_TO_A_SIDE)
+    first = cells[starts]
+    key = first[:, 0] + offset
+    key <<= np.int64(21)
+    key |= first[:, 1] + offset
+    key <<= np.int64(21)
+    key |= first[:, 2] + offset
     return np.sort(_least_of_each_key(key.view(np.uint64), order))
+
+
+def _order(depth: Float32Array) -> NDArray[np.uint64]:
+    """(N,) numbers ordered as the depths are, and among equal ones as their indices are.
+
+    Bits of a positive float are ordered as the float is; the index below breaks ties.
+    """
+    halves = np.empty((len(depth), 2), dtype=np.uint32)
+    low = 0 if sys.byteorder == 'little' else 1
+    halves[:, low] = np.arange(len(depth), dtype=np.uint32)
+    halves[:, 1 - low] = depth.view(np.uint32)
+    return halves.view(np.uint64)[:, 0]
 
 
 def _least_of_each_key(key: NDArray[np.uint64], order: NDArray[np.uint64]) -> NDArray[np.intp]:
