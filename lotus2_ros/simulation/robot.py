@@ -51,6 +51,7 @@ class SimulatedRobot:
 
     Args:
         settings: decide everything.
+        scene: of the same seed and walkers, to share; None builds one, which `close` closes.
 
     Attributes:
         settings: as given.
@@ -62,10 +63,11 @@ class SimulatedRobot:
         SimulationError: MuJoCo is not there.
     """
 
-    def __init__(self, settings: SimulationSettings) -> None:
+    def __init__(self, settings: SimulationSettings, scene: Scene | None = None) -> None:
         self.settings = settings
         self.drive = Drive(ClosedPath(CORNERS), settings.speed, settings.start, settings.sway_deg)
-        self.scene = Scene(settings.seed, settings.walkers)
+        self.scene = scene or Scene(settings.seed, settings.walkers)
+        self._owns_scene = scene is None
         self.intrinsics = Intrinsics.from_hfov(settings.hfov_deg, settings.width, settings.height)
         self.reference_intrinsics = self.intrinsics.scaled(
             max(1, round(settings.width * settings.depth_scale)),
@@ -94,7 +96,8 @@ class SimulatedRobot:
 
     def close(self) -> None:
         """Give OpenGL's memory back."""
-        self.scene.close()
+        if self._owns_scene:
+            self.scene.close()
 
     @property
     def lens(self) -> Lens:
