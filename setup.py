@@ -68,6 +68,8 @@ setup(
         'evaluate': ['matplotlib>=3.7', 'mujoco>=3.2', 'scikit-image>=0.22', 'scikit-learn>=1.3'],
         # The simulated robot (sim_robot, lotus2 demo --world) and its plots.
         'simulation': ['matplotlib>=3.7', 'mujoco>=3.2'],
+        # The released code's cost structure beside the model's, and a picture of both.
+        'benchmark': ['matplotlib>=3.7', 'peft>=0.14', 'transformers>=5.0'],
         # FLUX's own text encoders, needed once where a model folder has no prompt embeddings.
         'prompt': ['transformers>=5.0'],
     },

@@ -40,7 +40,7 @@ _SEED = 0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument('--out', type=Path, required=True, help='new folder; 26 to 33 GB')
+    parser.add_argument('--out', type=Path, required=True, help='new folder; 25 to 28 GB')
     parser.add_argument(
         '--tasks', nargs='+', default=list(TASKS), choices=TASKS, metavar='TASK',
         help='whose adapters to write (default: both)',
