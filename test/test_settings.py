@@ -8,18 +8,20 @@ from pathlib import Path
 import pytest
 
 from lotus2_ros.errors import SettingsError
-from lotus2_ros.settings import ModelSettings, NodeSettings, PlayerSettings
+from lotus2_ros.settings import ModelSettings, NodeSettings, PlayerSettings, SimulationSettings
 from lotus2_ros.tools.parameter_table import page
 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize('settings', [ModelSettings, NodeSettings, PlayerSettings])
+@pytest.mark.parametrize(
+    'settings', [ModelSettings, NodeSettings, PlayerSettings, SimulationSettings]
+)
 def test_defaults_are_valid(settings):
     settings.from_mapping({})
 
 
-@pytest.mark.parametrize('settings', [NodeSettings, PlayerSettings])
+@pytest.mark.parametrize('settings', [NodeSettings, PlayerSettings, SimulationSettings])
 def test_every_parameter_is_described_and_every_number_bounded(settings):
     for name, about in settings.parameters().items():
         assert about.description, name
@@ -94,3 +96,13 @@ def test_model_settings_are_the_part_the_worker_needs():
 
 def test_parameter_page_is_current():
     assert (ROOT / 'docs/parameters.md').read_text() == page()
+
+
+def test_frames_of_the_simulated_robot_must_differ():
+    with pytest.raises(SettingsError, match=r'odom.*must all differ'):
+        SimulationSettings.from_mapping({'world_frame': 'odom'})
+
+
+def test_what_the_simulated_robot_tells_the_node_are_parameters_of_the_node():
+    told = SimulationSettings.from_mapping({'camera_height': 0.9}).depth_node_parameters()
+    assert NodeSettings.from_mapping(told).camera_height == 0.9

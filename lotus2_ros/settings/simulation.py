@@ -203,6 +203,18 @@ class SimulationSettings(Settings):
         True, 'Publish true depth and normals with every image, on truth/...', live=False
     )
 
+    def depth_node_parameters(self) -> dict[str, float | str]:
+        """What `depth_node` has to know about the robot, by the names of its parameters."""
+        return {
+            'camera_height': self.camera_height,
+            'camera_x': self.camera_x,
+            'camera_pitch_deg': self.camera_pitch_deg,
+            'lidar_x': self.lidar_x,
+            'lidar_z': self.lidar_height,
+            'base_frame': self.base_frame,
+            'fixed_frame': self.odom_frame,
+        }
+
     def _validate_together(self) -> None:
         frames = (
             *(self.frame_id, self.lidar_frame, self.imu_frame),

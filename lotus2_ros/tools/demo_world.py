@@ -66,7 +66,10 @@ def run_world(args: argparse.Namespace) -> int:
             model=args.model,
             base=args.base,
             device=args.device,
-            **node_parameters(args.scale_mode, SimulationSettings()),
+            scale_mode=args.scale_mode,
+            **SimulationSettings().depth_node_parameters(),
+            # Where the world is drawn on the same cores as the model runs, images come late.
+            max_image_age_s=10.0,
         ),
         environment,
         args.out / 'depth_node.log',
@@ -85,22 +88,6 @@ def run_world(args: argparse.Namespace) -> int:
     for path in (*write_live(args.out, report), write_sheet(shown, args.out)):
         print(f'wrote {path}')
     return 0 if 'abs_rel' in summary['figures'] else 1
-
-
-def node_parameters(scale_mode: str, robot: SimulationSettings) -> dict[str, object]:
-    """What the depth node has to know about the robot."""
-    return {
-        'scale_mode': scale_mode,
-        'camera_height': robot.camera_height,
-        'camera_x': robot.camera_x,
-        'camera_pitch_deg': robot.camera_pitch_deg,
-        'lidar_x': robot.lidar_x,
-        'lidar_z': robot.lidar_height,
-        'base_frame': robot.base_frame,
-        'fixed_frame': robot.odom_frame,
-        # A machine that draws the world and runs the model on the same cores is late at times.
-        'max_image_age_s': 10.0,
-    }
 
 
 def _listen(

@@ -17,7 +17,7 @@ from colcon_workspace import build_workspace, sourced
 from tiny import make_tiny_model
 
 from lotus2_ros.errors import SettingsError
-from lotus2_ros.settings import NodeSettings, PlayerSettings
+from lotus2_ros.settings import NodeSettings, PlayerSettings, SimulationSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
@@ -61,7 +61,11 @@ def description(name: str):
 @needs_launch
 @pytest.mark.parametrize(
     ('name', 'settings', 'topics'),
-    [('depth', NodeSettings, set()), ('player', PlayerSettings, {'camera_info'})],
+    [
+        ('depth', NodeSettings, set()),
+        ('player', PlayerSettings, {'camera_info'}),
+        ('sim', SimulationSettings, set()),
+    ],
 )
 def test_every_parameter_is_an_argument_without_a_default(name, settings, topics):
     arguments = {a.name: a for a in description(name).get_launch_arguments()}
