@@ -117,6 +117,18 @@ def test_flying_pixels_are_left_out_of_all_clouds_and_of_the_scan_and_counted() 
     assert made_now.pixels()['flying'] == (2 * H, 2 / W)
 
 
+def test_normals_find_flying_pixels_that_depth_alone_takes_for_a_surface() -> None:
+    slope = np.linspace(0.9, 0.0, W, dtype=np.float32)[None].repeat(H, axis=0)
+    facing = np.zeros((H, W, 3), np.float32)
+    facing[..., 2] = -1.0
+    found = []
+    for normals in (None, facing):
+        made_now = products(slope, normals, edge_view_angle_deg=45.0)
+        list(made_now.messages([plan.NAV_POINTS]))
+        found.append(made_now.pixels()['flying'][0])
+    assert found[0] + 2 * H <= found[1]
+
+
 def test_what_limits_took_out_is_counted_by_cause() -> None:
     values = flat(0.4)
     values[0], values[1, :2], values[2] = 20.0, -0.5, 0.0
