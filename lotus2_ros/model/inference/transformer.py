@@ -78,6 +78,14 @@ class InferenceTransformer(nn.Module):
         tokens = self._run_singles(image, text, step.tables, turns)
         return unpack(self.proj_out(modulate(tokens, step.tables.last)), height, width)
 
+    def tables(self, timestep: float) -> Tables:
+        """The constants of a timestep of 0 to 1000."""
+        return self._modulation.at(timestep)
+
+    def positions(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines (T, hd) float32, every value twice, of tokens at places (T, 3)."""
+        return cast('tuple[Tensor, Tensor]', self._positions(ids))
+
     def _run_singles(self, image: Tensor, text: Tensor, tables: Tables, turns: Tensor) -> Tensor:
         if not self.singles:
             return image
@@ -89,7 +97,7 @@ class InferenceTransformer(nn.Module):
         return cast('SingleBlock', block).image_only(tokens, length, constants, turns)
 
     def _step(self, timestep: float) -> _Step:
-        tables = self._modulation.at(timestep)
+        tables = self.tables(timestep)
         if not self.doubles:
             return _Step(tables, None)
         first = cast('DoubleBlock', self.doubles[0])
@@ -97,5 +105,5 @@ class InferenceTransformer(nn.Module):
 
     def _turn(self, height: int, width: int, device: torch.device) -> Tensor:
         """Rotations of the image's tokens; the text lies at the origin and is not turned."""
-        cosines, sines = self._positions(image_ids(height, width, device=device))  # (T, hd)
+        cosines, sines = self.positions(image_ids(height, width, device=device))  # (T, hd)
         return torch.complex(cosines[:, ::2], sines[:, ::2])[:, None, None]  # (T, 1, 1, hd/2)

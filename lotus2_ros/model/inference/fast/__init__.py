@@ -1,0 +1,1 @@
+"""FLUX's transformer on a GPU: what lies between the matrix products in as few passes as can be."""

@@ -1,0 +1,123 @@
+"""The Triton kernels against the same arithmetic in torch: on a GPU, else in Triton's interpreter.
+
+Triton comes with torch's CUDA builds; where it is not installed there is nothing to run.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import torch
+
+from lotus2_ros.model.inference.fast import operations
+from lotus2_ros.model.inference.fast.operations import (
+    Affine,
+    Turns,
+    Update,
+    add_norm,
+    gelu_quantize,
+    norm_rotate,
+    quantize,
+)
+from lotus2_ros.model.inference.fast.rows import Sequences, Wanted
+
+GPU = torch.cuda.is_available()
+DEVICE = 'cuda' if GPU else 'cpu'
+if not GPU:
+    os.environ['TRITON_INTERPRET'] = '1'  # read when Triton is imported
+pytest.importorskip('triton')
+
+BOTH = Wanted(plain=True, quantized=True)
+
+
+def draw(*shape, seed, dtype=torch.float32):
+    values = torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return values.to(dtype)
+
+
+@pytest.fixture
+def twice(monkeypatch):
+    """Run something by the kernels and without them; both results on the CPU."""
+
+    def run(function, *tensors):
+        monkeypatch.setattr(operations, 'runs_kernels', lambda _values: False)
+        expected = function(*(t.clone() for t in tensors))
+        monkeypatch.setattr(operations, 'runs_kernels', lambda _values: True)
+        value = function(*(t.clone().to(DEVICE) for t in tensors))
+        return [t.cpu() for t in value], expected
+
+    return run
+
+
+def assert_quantized_close(value, scale, expected, expected_scale):
+    """Equal but for a step of float8 where rounding met a tie."""
+    torch.testing.assert_close(scale, expected_scale, rtol=1e-5, atol=1e-12)
+    value, expected = value.float(), expected.float()
+    difference = (value - expected).abs()
+    if not GPU:
+        # The interpreter loses the carry where rounding goes up to a power of two.
+        difference[expected == 2 * value] = 0
+    assert (difference <= expected.abs() / 7 + 2**-8).all()
+    assert (difference > 0).float().mean() < 0.01
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(('batch', 'text', 'image', 'width'), [(1, 3, 5, 96), (2, 2, 4, 64)])
+@pytest.mark.parametrize('updated', [True, False])
+def test_add_norm(twice, dtype, batch, text, image, width, updated):
+    sequences = Sequences(batch, text, image)
+    count = batch * sequences.length
+    tokens = draw(count, width, seed=0, dtype=dtype)
+    values = draw(count, width, seed=1, dtype=dtype)
+    constants = [draw(2, width, seed=2 + i, dtype=dtype) for i in range(3)]
+
+    def function(tokens, values, gate, scale, shift):
+        update = Update(values, gate) if updated else None
+        rows = add_norm(tokens, sequences, update, Affine(scale, shift), BOTH)
+        return tokens, rows.plain, rows.quantized, rows.scales
+
+    value, expected = twice(function, tokens, values, *constants)
+    close = {'rtol': 1e-5, 'atol': 1e-5} if dtype == torch.float32 else {'rtol': 1e-2, 'atol': 1e-2}
+    torch.testing.assert_close(value[0], expected[0], **close)
+    torch.testing.assert_close(value[1], expected[1], **close)
+    if dtype == torch.float32:
+        assert_quantized_close(*value[2:], *expected[2:])
+    assert (value[0] != tokens).any() == updated
+
+
+@pytest.mark.parametrize(('batch', 'text', 'image'), [(1, 3, 4), (2, 0, 3)])
+@pytest.mark.parametrize('heads', [3, 4])
+def test_norm_rotate(twice, batch, text, image, heads):
+    sequences, width = Sequences(batch, text, image), 16
+    values = draw(batch * sequences.length, 3, heads, width, seed=5)
+    weights = draw(2, 2, width, seed=6)
+    angles = draw(sequences.length, width // 2, seed=7)
+
+    def function(values, weights, cosines, sines):
+        norm_rotate(values, sequences, weights, Turns(cosines, sines), 1e-6)
+        return (values,)
+
+    (value,), (expected,) = twice(function, values, weights, angles.cos(), angles.sin())
+    torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(value[:, 2], values[:, 2])
+
+
+@pytest.mark.parametrize('before', [0, 24])
+def test_gelu_quantize(twice, before):
+    hidden, attended = draw(6, 40, seed=8), draw(6, max(before, 1), seed=9)
+
+    def function(hidden, attended):
+        rows = gelu_quantize(attended if before else None, hidden)
+        return rows.quantized, rows.scales
+
+    value, expected = twice(function, hidden, attended)
+    assert value[0].shape == (6, before + 40)
+    assert_quantized_close(*value, *expected)
+
+
+def test_quantize(twice):
+    rows = draw(7, 48, seed=10) * torch.logspace(-4, 4, 7)[:, None]
+    rows[2] = 0
+    value, expected = twice(quantize, rows)
+    assert_quantized_close(*value, *expected)

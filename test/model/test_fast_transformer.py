@@ -1,0 +1,177 @@
+"""The accelerated transformer against the one it takes its weights from, at tiny size."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from diffusers import FluxTransformer2DModel
+from tiny import JOINT_DIM, POOLED_DIM, TEXT_TOKENS, TRANSFORMER, tiny_module
+from torch import nn
+
+from lotus2_ros.model.conditioning import Conditioning
+from lotus2_ros.model.inference.fast.linear import (
+    DifferenceLinear,
+    PlainLinear,
+    QuantizedLinear,
+    row_linear,
+)
+from lotus2_ros.model.inference.fast.operations import quantize
+from lotus2_ros.model.inference.fast.rows import Rows
+from lotus2_ros.model.inference.fast.transformer import FastTransformer
+from lotus2_ros.model.inference.low_rank import LowRankLinear
+from lotus2_ros.model.inference.modulation import Modulation
+from lotus2_ros.model.inference.transformer import InferenceTransformer
+
+CORE_TIMESTEP = 1.0
+F32, BF16 = torch.float32, torch.bfloat16
+
+
+def draw(*shape, seed):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def network(dtype=F32, **config):
+    generator = torch.Generator().manual_seed(0)
+    flux = tiny_module(FluxTransformer2DModel, {**TRANSFORMER, **config}, generator, dtype)
+    given = Conditioning(
+        draw(1, TEXT_TOKENS, JOINT_DIM, seed=1).to(dtype), draw(1, POOLED_DIM, seed=2).to(dtype)
+    )
+    return InferenceTransformer(flux, given, Modulation(flux, given))
+
+
+def latent(batch=1, height=6, width=10, dtype=F32):
+    return draw(batch, 16, height, width, seed=3).to(dtype)
+
+
+def relative_error(value, expected):
+    value, expected = value.double(), expected.double()
+    return float((value - expected).norm() / expected.norm())
+
+
+def add_differences(module, rank=2):
+    """Give the layers that FLUX's adapters touch a difference of low rank."""
+    for name, child in list(module.named_children()):
+        groups = 3 if name == 'qkv' else 1
+        if isinstance(child, nn.Linear) and name in {'qkv', 'out', 'up', 'down'}:
+            down = 0.2 * draw(groups * rank, child.in_features, seed=len(name))
+            up = 0.2 * draw(child.out_features, rank, seed=child.out_features)
+            setattr(module, name, LowRankLinear(child, down, up))
+        else:
+            add_differences(child, rank)
+
+
+@pytest.mark.parametrize(('doubles', 'singles'), [(1, 2), (3, 1), (0, 2)])
+@pytest.mark.parametrize(
+    ('batch', 'height', 'width'), [(1, 8, 8), (2, 6, 10), (3, 10, 4), (1, 2, 2)]
+)
+def test_agrees_with_the_network_it_is_made_from(doubles, singles, batch, height, width):
+    slow = network(num_layers=doubles, num_single_layers=singles)
+    fast = FastTransformer(slow)
+    z = latent(batch, height, width)
+    for timestep in (CORE_TIMESTEP, 7.3, CORE_TIMESTEP):
+        assert relative_error(fast(z, timestep), slow(z, timestep)) <= 1e-5
+
+
+def test_differences_of_low_rank_are_added():
+    slow = network()
+    plain = FastTransformer(slow)(latent(), CORE_TIMESTEP)
+    for block in slow.doubles:
+        add_differences(block)
+    for block in slow.singles:
+        add_differences(block.heads)
+    expected = slow(latent(2), CORE_TIMESTEP)
+    assert relative_error(FastTransformer(slow)(latent(2), CORE_TIMESTEP), expected) <= 1e-5
+    assert relative_error(expected[:1], plain) > 0.01
+
+
+def test_bfloat16_is_as_near_to_float32_as_the_network_it_is_made_from():
+    exact, slow = network(), network(BF16)
+    z = latent(2, 8, 12)
+    expected = exact(z, CORE_TIMESTEP)
+    fast = FastTransformer(slow)(z.to(BF16), CORE_TIMESTEP)
+    error = relative_error(slow(z.to(BF16), CORE_TIMESTEP), expected)
+    assert 0 < relative_error(fast, expected) <= 1.3 * error
+
+
+@pytest.mark.parametrize('batch', [1, 2])
+def test_float8_stays_near(batch):
+    slow = network(num_attention_heads=2, attention_head_dim=16, axes_dims_rope=(4, 6, 6))
+    fast = FastTransformer(slow, eight_bits=True)
+    expected = slow(latent(batch), CORE_TIMESTEP)
+    assert 1e-4 < relative_error(fast(latent(batch), CORE_TIMESTEP), expected) < 0.06
+
+
+def test_float8_with_differences():
+    slow = network(num_attention_heads=2, attention_head_dim=16, axes_dims_rope=(4, 6, 6))
+    for block in slow.doubles:
+        add_differences(block)
+    expected = slow(latent(2), CORE_TIMESTEP)
+    fast = FastTransformer(slow, eight_bits=True)
+    assert relative_error(fast(latent(2), CORE_TIMESTEP), expected) < 0.06
+
+
+@pytest.mark.parametrize('eight_bits', [False, True])
+def test_same_bytes_whatever_ran_before(eight_bits):
+    slow = network()
+    fast = FastTransformer(slow, eight_bits=eight_bits)
+    first = fast(latent(), CORE_TIMESTEP)
+    fast(latent(2, 8, 4), 3.0)
+    assert torch.equal(fast(latent(), CORE_TIMESTEP), first)
+    kept = copy.deepcopy(slow.state_dict())
+    assert all(torch.equal(value, kept[key]) for key, value in slow.state_dict().items())
+
+
+def test_a_network_without_single_blocks_is_refused():
+    with pytest.raises(ValueError, match='single'):
+        FastTransformer(network(num_single_layers=0))
+
+
+def layer(outputs=48, inputs=32):
+    made = nn.Linear(inputs, outputs)
+    made.weight.data, made.bias.data = draw(outputs, inputs, seed=7), draw(outputs, seed=8)
+    return made.requires_grad_(requires_grad=False)
+
+
+def test_quantized_rows_come_back_within_a_sixteenth():
+    values = draw(40, 96, seed=9) * torch.logspace(-6, 3, 40)[:, None]
+    values[5] = 0
+    rounded, scales = quantize(values)
+    back = rounded.float() * scales[:, None]
+    assert ((back - values).abs() <= values.abs() / 16 + scales[:, None] / 256).all()
+    assert rounded.float().isfinite().all()
+    assert (back[5] == 0).all()
+
+
+def test_layers_in_parts_are_the_layer():
+    linear, x = layer(), draw(5, 32, seed=10)
+    plain = row_linear(linear, eight_bits=False)
+    assert isinstance(plain, PlainLinear)
+    expected = linear(x)
+    torch.testing.assert_close(plain(Rows(x)), expected)
+    torch.testing.assert_close(plain.outputs(16)(Rows(x)), expected[:, 16:])
+    first, second = plain.inputs(0, 12), plain.inputs(12)
+    halves = second.added(Rows(x[:, 12:]), first(Rows(x[:, :12])))
+    torch.testing.assert_close(halves, expected)
+    quantized = row_linear(linear, eight_bits=True)
+    assert isinstance(quantized, QuantizedLinear)
+    rows = Rows(None, *quantize(x))
+    assert torch.equal(quantized.outputs(16, 32)(rows), quantized(rows)[:, 16:32])
+    with pytest.raises(NotImplementedError):
+        quantized.inputs(0, 16)
+
+
+def test_a_difference_in_parts_is_the_difference():
+    linear, x = layer(), draw(5, 32, seed=11)
+    joined = LowRankLinear(linear, draw(6, 32, seed=12), draw(48, 2, seed=13))
+    fast = row_linear(joined, eight_bits=False)
+    assert isinstance(fast, DifferenceLinear)
+    torch.testing.assert_close(fast(Rows(x)), joined(x))
+    torch.testing.assert_close(fast.outputs(16)(Rows(x)), joined(x)[:, 16:])
+    out = torch.empty(5, 48)
+    assert fast(Rows(x), out).data_ptr() == out.data_ptr()
+
+
+def test_odd_widths_stay_in_the_precision_of_the_tokens():
+    assert isinstance(row_linear(layer(50), eight_bits=True), PlainLinear)
