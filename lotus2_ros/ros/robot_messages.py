@@ -95,8 +95,9 @@ def lidar_message(scan: LidarScan, header: Header) -> PointCloud2:
         PointField(name=name, offset=offset, datatype=kinds[kind], count=1)
         for name, offset, kind in _POINT_FIELDS
     ]
-    message.data, view = buffer_of(table.nbytes)
+    data, view = buffer_of(table.nbytes)
     view[:] = table.view(np.uint8)
+    message.data = data
     return message
 
 
