@@ -43,6 +43,10 @@ from lotus2_ros.types import Prediction
 BASELINES = ('flux-dev', 'model')
 
 
+SUBCOMMANDS = {'geometry': 'geometry_benchmark'}
+"""Word after `benchmark`, to the module that does it."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_model_arguments(parser)

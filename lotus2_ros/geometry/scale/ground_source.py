@@ -15,14 +15,14 @@ from lotus2_ros.types import BoolArray, Float32Array
 
 Float64Array = NDArray[np.float64]
 
-_PIXELS = 6000
+_PIXELS = 4000
 """Pixels looked at, on a grid over the image."""
 
 _FARTHEST = 15.0
 """Ground beyond it says little of the scale, and all of the error of the tilt [m]."""
 
 _FEWEST = 100
-_HYPOTHESES = 300
+_HYPOTHESES = 200
 _NOISE = 0.03
 """Standard deviation of the predicted 1 / z of the ground, as a share of it."""
 

@@ -26,10 +26,10 @@ from lotus2_ros.types import BoolArray, Float32Array
 Float64Array = NDArray[np.float64]
 
 _FEWEST = 30
-_MOST = 1500
+_MOST = 800
 """Points that are fitted; more cost time and, against errors they share, gain nothing."""
 
-_MOST_LOOKED_AT = 20_000
+_MOST_LOOKED_AT = 10_000
 """Points in front of the camera that are projected; occlusion is told as well with these."""
 
 _NEAREST = 0.05
@@ -130,7 +130,7 @@ def points_in_camera(scan: LidarScan, seed: int = 0) -> Float64Array | NoScale:
         return NoScale('no valid points')
     if not is_rigid(scan.to_camera):
         return NoScale('bad transform')
-    x, y, z = points.T
+    x, y, z = np.ascontiguousarray(points.T)
     with np.errstate(invalid='ignore', over='ignore'):
         squared = x * x + y * y + z * z
         valid = np.isfinite(squared) & (squared > _NEAREST**2)
