@@ -30,8 +30,9 @@ DISTRIBUTION = {
 OPTIONAL = {
     *('skimage', 'sklearn', 'scipy', 'transformers', 'sentencepiece', 'peft', 'matplotlib'),
     *('h5py', 'mujoco'),
+    'triton',  # comes with torch where it is built for CUDA, and runs nowhere else
 }
-"""Brought by an extra; imported where they are used and missed with a message."""
+"""Brought by an extra or by torch; imported where they are used and missed with a message."""
 
 
 def imported(folder: Path) -> set[str]:

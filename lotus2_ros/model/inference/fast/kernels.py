@@ -22,7 +22,7 @@ GELU_CUBIC: tl.constexpr = tl.constexpr(0.044715)
 @triton.jit
 def gelu(x):
     """GELU by its tanh approximation: (1 + tanh(y)) / 2 = sigmoid(2 y)."""
-    return x * tl.sigmoid(GELU_SLOPE * (x + GELU_CUBIC * x * x * x))
+    return x * tl.sigmoid((x + x * x * x * GELU_CUBIC) * GELU_SLOPE)
 
 
 @triton.jit
