@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lotus2_ros.model.inference.fast import operations
+from lotus2_ros.model.inference.fast.group_norm import GroupNorm
 from lotus2_ros.model.inference.fast.operations import (
     Affine,
     Turns,
@@ -121,3 +122,26 @@ def test_quantize(twice):
     rows[2] = 0
     value, expected = twice(quantize, rows)
     assert_quantized_close(*value, *expected)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('added', [True, False])
+@pytest.mark.parametrize('active', [True, False])
+@pytest.mark.parametrize(('batch', 'channels', 'groups', 'size'), [(1, 24, 4, 19), (2, 72, 3, 5)])
+def test_group_norm(twice, dtype, added, active, batch, channels, groups, size):
+    norm = torch.nn.GroupNorm(groups, channels, eps=1e-6).to(dtype)
+    norm.weight.data, norm.bias.data = (draw(channels, seed=i).to(dtype) for i in (11, 12))
+    norm = norm.to(DEVICE).requires_grad_(requires_grad=False)
+    image = 3 + 2 * draw(batch, channels, size, size + 1, seed=13)
+
+    def function(image, more):
+        image, more = (
+            x.to(dtype).contiguous(memory_format=torch.channels_last) for x in (image, more)
+        )
+        layer = GroupNorm(norm if image.device.type == DEVICE else norm.cpu(), active=active)
+        return layer(image, more if added else None), image
+
+    value, expected = twice(function, image, draw(*image.shape, seed=14))
+    close = {'rtol': 1e-4, 'atol': 1e-4} if dtype == torch.float32 else {'rtol': 2e-2, 'atol': 5e-2}
+    torch.testing.assert_close(value[0], expected[0], **close)
+    torch.testing.assert_close(value[1], expected[1], **close)
