@@ -61,6 +61,8 @@ class _Stream:
         rate: [Hz].
         act: makes it happen at a time [s].
         delay: how long after its time it is known [s].
+        follows: happens at the times of the camera, also of those that it leaves out because it is
+            late: a reference belongs to an image.
         light: takes no time to speak of: it is made up for when it is late, up to a second.
         count: number of the next one.
         done: how many there were since the last report.
@@ -71,13 +73,14 @@ class _Stream:
     act: Callable[[float], None]
     light: bool = False
     delay: float = 0.0
+    follows: bool = False
     count: int = 1
     done: int = 0
 
     @property
     def time(self) -> float:
-        """Of the next one [s]."""
-        return self.count / self.rate
+        """Of the next one [s]; never, if it waits for the camera."""
+        return self.count / self.rate if self.count else math.inf
 
     @property
     def due(self) -> float:
@@ -87,6 +90,9 @@ class _Stream:
     def advance(self, now: float) -> None:
         """To the next one; those that are too late are left out."""
         self.done += 1
+        if self.follows:
+            self.count = 0
+            return
         late = self.delay + (_MADE_UP_S if self.light else 0.0)
         self.count = max(self.count + 1, math.floor((now - late) * self.rate))
 
@@ -121,6 +127,10 @@ class RobotNode(Node):
             streams.append(
                 _Stream(f'lidar {lines}', settings.lidar_rate_hz, scan, delay=self.robot.sweep)
             )
+        for stream in streams:
+            if not stream.light and stream.act != self._show_image:
+                stream.follows = stream.rate == settings.camera_rate_hz
+                stream.count = 0 if stream.follows else 1
         self._streams = [stream for stream in streams if stream.rate > 0]
         # OpenGL belongs to the thread that spins: it is not touched before the first tick.
         self._begin = time.monotonic()
@@ -203,6 +213,10 @@ class RobotNode(Node):
 
     def _act(self, stream: _Stream) -> None:
         stream.act(stream.time)
+        if stream.act == self._show_image:
+            for follower in self._streams:
+                if follower.follows:
+                    follower.count = stream.count
         stream.advance(time.monotonic() - self._begin)
 
     def _report_slowness(self) -> None:

@@ -9,19 +9,20 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSDurabilityPolicy, QoSProfile
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
 
 from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.ros import plan
 from lotus2_ros.ros.diagnostics import State
 from lotus2_ros.ros.outputs import message_type
+from lotus2_ros.ros.scale_message import scale_qos
 from lotus2_ros.types import AnyArray, Float32Array, UInt8Array
 
 JUDGED = (
@@ -68,7 +69,7 @@ class Moment:
         image: (H, W, 3) uint8 RGB or None.
         results: topic to what the node made: an array, a `Scan`.
         latencies: topic to seconds from the stamp to the arrival.
-        scale: what ~/scale said last, name to value; empty before.
+        scale: what ~/scale said about it, name to value; empty if nothing.
         touched: when something last came for it, on the steady clock [s].
     """
 
@@ -102,7 +103,6 @@ class TruthListener:
     def __init__(self, node: str, image: str, truth: str, *, domain: int) -> None:
         self._lock = threading.Lock()
         self._moments: dict[int, Moment] = {}
-        self._scale: dict[str, str] = {}
         self._state = ''
         self._failure = ''
         self.counts = dict.fromkeys((f'{truth}/depth', *(f'{node}/{t}' for t in JUDGED)), 0)
@@ -117,8 +117,7 @@ class TruthListener:
         subscribe(Image, image, lambda m, x: setattr(m, 'image', _pixels(x)))
         for topic in JUDGED:
             subscribe(message_type(topic), f'{node}/{topic}', self._keeper(topic))
-        latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
-        self._node.create_subscription(DiagnosticStatus, f'{node}/scale', self._on_scale, latched)
+        subscribe(DiagnosticArray, f'{node}/scale', _keep_scale, scale_qos())
         self._node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
@@ -161,7 +160,13 @@ class TruthListener:
         self._executor.shutdown()
         self._node.destroy_node()
 
-    def _subscribe(self, kind: type, topic: str, keep: Callable[[Moment, Any], None]) -> None:
+    def _subscribe(
+        self,
+        kind: type,
+        topic: str,
+        keep: Callable[[Moment, Any], None],
+        qos: QoSProfile | None = None,
+    ) -> None:
         def receive(message: Any) -> None:
             stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
             with self._lock:
@@ -171,20 +176,15 @@ class TruthListener:
                 if topic in self.counts:
                     self.counts[topic] += 1
 
-        self._node.create_subscription(kind, topic, receive, QoSProfile(depth=5))
+        self._node.create_subscription(kind, topic, receive, qos or QoSProfile(depth=5))
 
     def _keeper(self, topic: str) -> Callable[[Moment, Any], None]:
         def keep(moment: Moment, message: Any) -> None:
             now = self._node.get_clock().now().nanoseconds
             moment.latencies[topic] = (now - moment.stamp) / 1e9
             moment.results[topic] = _READERS[type(message)](message)
-            moment.scale = dict(self._scale)
 
         return keep
-
-    def _on_scale(self, message: DiagnosticStatus) -> None:
-        with self._lock:
-            self._scale = {'message': message.message} | {v.key: v.value for v in message.values}
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         if message.status:
@@ -200,6 +200,11 @@ class TruthListener:
         except Exception as error:  # reported to whoever waits for moments that will not come
             with self._lock:
                 self._failure = f'{type(error).__name__}: {error}'
+
+
+def _keep_scale(moment: Moment, message: DiagnosticArray) -> None:
+    for status in message.status:
+        moment.scale = {v.key: v.value for v in status.values}
 
 
 def _pixels(message: Image) -> AnyArray:

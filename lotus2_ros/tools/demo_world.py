@@ -55,7 +55,13 @@ def run_world(args: argparse.Namespace) -> int:
     os.environ.update(environment)
     robot = Process(
         'sim_robot',
-        ros_command('lotus2_ros.ros.robot', camera_rate_hz=args.rate),
+        ros_command(
+            'lotus2_ros.ros.robot',
+            # Equal rates: every image has its references.
+            camera_rate_hz=args.rate,
+            depth_rate_hz=args.rate,
+            lidar_rate_hz=args.rate,
+        ),
         environment,
         args.out / 'sim_robot.log',
     )

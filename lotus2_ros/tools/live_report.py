@@ -24,13 +24,14 @@ _OCCUPANCY_EVERY_S = 1.0
 
 _WINDOW_S = 1.0
 _LEAST_IN_WINDOW = 3
+_SAID = ('sigma of log a', 'inlier share', 'age [s]')
 _STILL = 0.9
 """Share of the picture that must be unchanged for the camera to count as still."""
 
 TITLES = {
     'abs_rel': 'metric AbsRel',
     'oracle_abs_rel': 'AbsRel, oracle-aligned per image',
-    'ratio': 'metric / oracle',
+    'ratio': 'metric / oracle, of the means',
     'delta1': 'delta1',
     'depth_share': 'pixels with metric depth',
     'log_a_jitter': 'scale jitter: std of log a over 1 s, still camera',
@@ -71,7 +72,8 @@ class LiveReport:
         figures = moment_figures(moment, self._node, occupancy=due)
         figures |= self._changes(moment)
         figures = {name: value for name, value in figures.items() if math.isfinite(value)}
-        state = moment.scale.get('state', moment.scale.get('message', ''))
+        state = moment.scale.get('state', '')
+        figures |= _said(moment.scale)
         self.rows.append({'time': time, 'state': state, **figures})
         self._last = moment
 
@@ -95,6 +97,11 @@ class LiveReport:
     def summary(self) -> dict[str, Any]:
         """Means of the figures, quantiles of latency, the scale's states."""
         means = {n: statistics.fmean(v) for n in TITLES if (v := self.column(n))}
+        if 'ratio' in means:
+            # Of the means: where the oracle is almost exact, a ratio of one image says little.
+            both = [row for row in self.rows if 'ratio' in row]
+            sums = [sum(row[name] for row in both) for name in ('abs_rel', 'oracle_abs_rel')]
+            means['ratio'] = sums[0] / sums[1]
         jitter = self.jitter()
         if jitter is not None:
             means['log_a_jitter'] = jitter
@@ -140,6 +147,12 @@ class LiveReport:
         picture = folder / 'live.png'
         _plot(picture, self.rows)
         return [table, picture]
+
+
+def _said(scale: dict[str, str]) -> Figures:
+    """What ~/scale says about itself, as numbers."""
+    said = {f'scale {name}': float(scale[name]) for name in _SAID if name in scale}
+    return {name: value for name, value in said.items() if math.isfinite(value)}
 
 
 def print_summary(summary: dict[str, Any]) -> None:

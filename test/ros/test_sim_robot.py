@@ -142,6 +142,10 @@ def test_every_sensor_is_heard_and_they_agree(start):
 
     # The reference is the truth with holes, in millimetres, at half the size.
     reference = {seconds(m): m for m in heard['reference/depth']}
+    # It is of the moment of an image, and so is the lidar's.
+    image_stamps = {seconds(m) for m in heard['image']} | truth.keys()
+    for topic in ('reference/depth', 'reference/points', 'reference_64/points'):
+        assert {seconds(m) for m in heard[topic][1:-1]} <= image_stamps, topic
     stamp = next(s for s in reference if s in truth)
     measured = pixels(reference[stamp]).astype(float) / 1000
     assert measured.shape == (36, 48)
@@ -218,6 +222,10 @@ def test_a_late_stream_leaves_out_what_is_too_old_unless_it_is_light():
     assert light.time == 2.0
     lidar.advance(0.31)
     assert lidar.time == 0.4
+    follower = _Stream('lidar', 5.0, print, delay=0.1, follows=True, count=7)
+    assert follower.due == 1.4 + 0.1
+    follower.advance(3.0)
+    assert follower.due == float('inf')  # until the camera's next image
 
 
 def test_quaternions_are_those_of_the_rotation():
