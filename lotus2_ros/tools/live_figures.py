@@ -27,7 +27,7 @@ Float64Array = NDArray[np.float64]
 NEAREST, FARTHEST = 0.2, 20.0
 """True depths that are judged [m]."""
 
-_ROUNDS = 8
+_ROUNDS = 15
 _LEAST_RESIDUAL = 1e-3
 _OBSTACLES = 1500
 _SKY_AT = 50.0
@@ -52,26 +52,27 @@ def depth_figures(depth: Float32Array, truth: Float32Array) -> Figures:
 def oracle_abs_rel(disparity: Float32Array, truth: Float32Array) -> float:
     """AbsRel after the best scale and shift for this very image; NaN if nothing can be judged.
 
-    The lowest of three fits: least squares to 1 / z, as the protocol of affine-invariant depth has
-    it; to its relative error; and least absolute relative error, by weights that are renewed.
+    Least squares to 1 / z, as the protocol of affine-invariant depth has it, is where it begins;
+    from there least absolute relative error of depth, by weights that are renewed; the best counts.
     """
     judged = (truth >= NEAREST) & (truth <= FARTHEST) & np.isfinite(disparity)
     if judged.sum() < 10:
         return math.nan
     d, w = disparity[judged].astype(np.float64), 1 / truth[judged].astype(np.float64)
-    design = np.column_stack([d / w, 1 / w])
-    fits = [align_disparity(d.astype(np.float32), w.astype(np.float32))]
-    weights = np.ones(len(w))
+    design = np.column_stack([d, np.ones(len(d))])
+    a, b = align_disparity(d.astype(np.float32), w.astype(np.float32))
+    best = math.inf
     for _ in range(_ROUNDS):
+        # Depth at or behind infinity counts as far beyond what is judged.
+        fitted = np.maximum(a * d + b, 1 / (4 * FARTHEST))
+        error = np.abs(w / fitted - 1)
+        best = min(best, float(error.mean()))
+        weights = 1 / (fitted**2 * np.maximum(error, _LEAST_RESIDUAL))
         normal = (design * weights[:, None]).T
-        a, b = np.linalg.lstsq(normal @ design, normal.sum(axis=1), rcond=None)[0]
-        fits.append((float(a), float(b)))
-        weights = 1 / np.maximum(np.abs(design @ [a, b] - 1), _LEAST_RESIDUAL)
-    # Depth at or behind infinity counts as far beyond what is judged.
-    return min(
-        float(np.mean(np.abs(w / np.maximum(a * d + b, 1 / (4 * FARTHEST)) - 1)))
-        for a, b in (fits[0], fits[1], fits[-1])
-    )
+        a, b = (
+            float(value) for value in np.linalg.lstsq(normal @ design, normal @ w, rcond=None)[0]
+        )
+    return best
 
 
 def scale_of(depth: Float32Array, disparity: Float32Array) -> tuple[float, float] | None:
