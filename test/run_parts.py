@@ -12,10 +12,15 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+
+PROCESSES = 2
+"""That the tests without ROS are spread over, one thread each. Those with ROS run one at a time:
+each starts processes of its own and waits for messages.
+"""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Part:
     name: str
     python: str
     arguments: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -66,7 +72,9 @@ def run(part: Part, report: Path) -> Count:
     """Run one part; whatever keeps it from reporting counts as one failure."""
     command = [part.python, '-m', 'pytest', *part.arguments, f'--junit-xml={report}']
     print(f'\n== {part.name}: {" ".join(command[1:-1])}', flush=True)
-    status = subprocess.run(command, cwd=ROOT, env=environment(), check=False).returncode
+    status = subprocess.run(
+        command, cwd=ROOT, env=environment() | part.environment, check=False
+    ).returncode
     try:
         result = count(report)
     except (OSError, ElementTree.ParseError, StopIteration):
@@ -87,7 +95,9 @@ def main() -> int:
         '--ros', action='append', default=[], metavar='DISTRO=PYTHON', help='runs test/ros'
     )
     given = parser.parse_args()
-    parts = [Part('base', given.base, ('test', '--ignore=test/ros', '-q', '--durations=8'))]
+    spread = ('-n', str(PROCESSES), '--dist', 'loadfile')
+    base = ('test', '--ignore=test/ros', '-q', '--durations=8', *spread)
+    parts = [Part('base', given.base, base, {'OMP_NUM_THREADS': '1'})]
     for item in given.ros:
         name, _, python = item.partition('=')
         parts.append(Part(name, python, ('test/ros', 'test/launch', '-q', '--durations=8')))
