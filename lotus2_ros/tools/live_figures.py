@@ -157,10 +157,10 @@ def flicker(first: Float32Array, second: Float32Array, still: BoolArray) -> floa
 
 
 def unchanged(first: Float32Array, second: Float32Array) -> BoolArray:
-    """(H, W) bool, where the truth of two images is the same."""
-    seen = np.isfinite(first) & np.isfinite(second)
+    """(H, W) bool, where the truth of two images is the same; sky stays sky."""
     with np.errstate(invalid='ignore'):
-        return np.asarray(seen & (np.abs(second - first) <= _UNCHANGED * first))
+        same = np.abs(second - first) <= _UNCHANGED * first
+    return np.asarray((same & np.isfinite(first)) | (np.isinf(first) & np.isinf(second)))
 
 
 def moment_figures(moment: Moment, node: NodeSettings, *, occupancy: bool) -> Figures:

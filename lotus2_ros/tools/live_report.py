@@ -123,15 +123,20 @@ class LiveReport:
         }
 
     def jitter(self) -> float | None:
-        """Median, over windows of a second with a still camera, of the spread of log a."""
+        """Median, over windows with a still camera, of the spread of log a.
+
+        A window is a second, or three images where fewer come in one.
+        """
         spreads = []
         usable = [row for row in self.rows if row.get('a', 0) > 0]
-        for start in range(len(usable)):
+        for start in range(len(usable) - _LEAST_IN_WINDOW + 1):
+            until = usable[start]['time'] + _WINDOW_S
             window = [
-                row for row in usable[start:] if row['time'] < usable[start]['time'] + _WINDOW_S
+                row
+                for k, row in enumerate(usable[start:])
+                if k < _LEAST_IN_WINDOW or row['time'] < until
             ]
-            still = all(row.get('still_share', 0) >= _STILL for row in window)
-            if len(window) >= _LEAST_IN_WINDOW and still:
+            if all(row.get('still_share', 0) >= _STILL for row in window):
                 spreads.append(float(np.std([math.log(row['a']) for row in window])))
         return statistics.median(spreads) if spreads else None
 
