@@ -125,7 +125,9 @@ class ScaleKeeper:
     def _next(self, frame: Frame, stamp: int, disparity: Float32Array) -> Predicted:
         settings = frame.settings
         self._follow(frame, settings, stamp)
-        transition = self._aligner.update(disparity, frame.picture)
+        newest = self._history.newest
+        known = (newest.a, newest.b) if newest and math.isfinite(newest.a) else None
+        transition = self._aligner.update(disparity, frame.picture, known)
         steady = self._steadier.update(transition) if settings.steady else SteadyMap()
         # The result's memory is used again.
         entry = Predicted(stamp, frame, disparity.copy(), frame.picture, transition, steady)

@@ -361,7 +361,9 @@ def test_a_lidar_is_where_its_parameters_say(world: World) -> None:
             report = world.frame(world.cloud(to_lidar))
         if report['state'] != 'locked':
             return report['state']
-        return 'right' if abs(float(report['a [1/m]']) / A - 1.0) < 0.02 else 'wrong'
+        a, b = float(report['a [1/m]']), float(report['b [1/m]'])
+        right = abs(a / A - 1.0) < 0.02 and abs(b - B) < 0.01
+        return 'right' if right and float(report['inlier share']) > 0.8 else 'wrong'
 
     assert world.rig.set(**named) == (True, '')
     assert state() == 'right'

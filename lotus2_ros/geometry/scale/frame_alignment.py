@@ -7,12 +7,14 @@ is robust: what moves by itself, edges, and the content that entered do not coun
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from lotus2_ros.geometry.scale.ego_motion import depth_after_motion
 from lotus2_ros.geometry.scale.line import fit_line
 from lotus2_ros.geometry.scale.transition import NoTransition, Transition
 from lotus2_ros.types import BoolArray, Float32Array, UInt8Array
@@ -39,12 +41,18 @@ _LARGEST_RESIDUAL = 6.0
 _LEAST_RANGE = 1e-4
 """Of disparity, of which the network uses 0 to 1: with less there is nothing to compare."""
 
+_USUAL_CHANGE = 0.02
+"""Standard deviation of the log of the network's own change of scale from one frame to the next."""
+
 _LARGEST_CHANGE = 5.0
 """Of the range of disparity from one frame to the next."""
 
 _NEARING = 2.5
 """Change of depth by the share that a flow of one image width stands for, if the camera drove
 straight on: flow at the border of a lens of 75 degrees is 0.6 of focal length / depth."""
+
+_FLOW_NOISE = 0.05
+"""Median length of the flow where nothing moves [px]."""
 
 
 class _Small(NamedTuple):
@@ -64,13 +72,19 @@ class FrameAligner:
         self._last = None
 
     def update(
-        self, disparity: Float32Array, picture: UInt8Array | None = None
+        self,
+        disparity: Float32Array,
+        picture: UInt8Array | None = None,
+        scale: tuple[float, float] | None = None,
     ) -> Transition | NoTransition:
         """The map from the last frame's disparity to this one's.
 
         Args:
             disparity: (H, W) predicted, NaN where unknown.
             picture: (h, w) grey, of the same view in any size; None compares in place.
+            scale: (a, b) of the last frame, as far as known. A camera that drives on comes nearer
+                to everything, which looks much like another normalisation; with the scale the two
+                are told apart.
 
         Returns:
             The map; or why there is none: 'first frame', 'picture of another size', 'too little
@@ -82,32 +96,39 @@ class FrameAligner:
             return NoTransition('first frame')
         if last.disparity.shape != small.disparity.shape:
             return NoTransition('picture of another size')
-        old, moved = last.disparity, 0.0
-        if last.grey is not None and small.grey is not None:
-            old, moved = self._followed(last, small, last.grey, small.grey)
+        if last.grey is None or small.grey is None:
+            return _related(last.disparity, small.disparity, 0.0)
+        old, flow = self._followed(last.disparity, last.grey, small.grey)
+        # The flow's own noise is no motion.
+        lengths = np.hypot(flow[::4, ::4, 0], flow[::4, ::4, 1])
+        moved = max(0.0, float(np.median(lengths)) - _FLOW_NOISE) / flow.shape[1]
+        if scale is not None and moved > 0.0:
+            a, b = np.float32(scale[0]), np.float32(scale[1])
+            nearer = depth_after_motion(a * old + b, flow)
+            if nearer is not None:
+                measured = _related((nearer - b) / a, small.disparity, moved)
+                return _believed(measured) if isinstance(measured, Transition) else measured
         return _related(old, small.disparity, moved)
 
     def _followed(
-        self, last: _Small, small: _Small, before: UInt8Array, now: UInt8Array
-    ) -> tuple[Float32Array, float]:
-        """The old disparity at the places of the new picture, and the median flow in widths."""
-        height, width = small.disparity.shape
+        self, disparity: Float32Array, before: UInt8Array, now: UInt8Array
+    ) -> tuple[Float32Array, Float32Array]:
+        """The old disparity at the places of the new picture, and the flow there [px]."""
+        height, width = disparity.shape
         flow = np.asarray(
             self._flow.calc(now, before, np.zeros((height, width, 2), np.float32)), dtype=np.float32
         )
         columns = np.arange(width, dtype=np.float32) + flow[..., 0]
         rows = np.arange(height, dtype=np.float32)[:, None] + flow[..., 1]
         old = cv2.remap(
-            last.disparity,
+            disparity,
             columns,
             rows,
             cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=float('nan'),
         )
-        # The floor of the flow's own noise is no motion.
-        moved = float(np.median(np.hypot(flow[::4, ::4, 0], flow[::4, ::4, 1])))
-        return np.asarray(old, dtype=np.float32), max(0.0, moved - 0.05) / width
+        return np.asarray(old, dtype=np.float32), flow
 
 
 def relation(one: Float32Array, other: Float32Array) -> Transition | NoTransition:
@@ -156,6 +177,22 @@ def _related(old: Float32Array, new: Float32Array, moved: float) -> Transition |
     covariance = line.covariance * np.outer(units, units)
     covariance[0, 0] += (_NEARING * moved) ** 2
     return Transition(line.slope, line.offset, covariance)
+
+
+def _believed(measured: Transition) -> Transition:
+    """The map that is likely, given the measured one and how little a network mostly changes.
+
+    On a moving camera the measured map is uncertain, by what the motion did to the depth. A change
+    that could well be that is believed in part, as two normal distributions have it; a greater one
+    is the network's.
+    """
+    variance = float(measured.covariance[0, 0])
+    total = _USUAL_CHANGE**2 + variance
+    change = math.log(measured.scale)
+    if change**2 > 9.0 * total:
+        return measured
+    part = _USUAL_CHANGE**2 / total
+    return Transition(math.exp(part * change), part * measured.shift, part * measured.covariance)
 
 
 def _smooth(image: Float32Array) -> BoolArray:
