@@ -46,7 +46,7 @@ def test_sourcing_puts_the_package_where_python_and_ros_look(workspace):
         assert (share / 'lotus2_ros' / path).is_file(), path
 
 
-@pytest.mark.parametrize('name', ['depth_node', 'camera_player', 'lotus2'])
+@pytest.mark.parametrize('name', ['depth_node', 'camera_player', 'sim_robot', 'lotus2'])
 def test_executable_is_where_ros2_run_looks(workspace, name):
     assert os.access(executable(workspace, name), os.X_OK)
 

@@ -81,7 +81,7 @@ def test_commands_exist_and_can_be_found(wheel):
     parser = configparser.ConfigParser()
     parser.read_string(wheel.read(name).decode())
     commands = dict(parser['console_scripts'])
-    assert set(commands) == {'depth_node', 'camera_player', 'lotus2'}
+    assert set(commands) == {'depth_node', 'camera_player', 'sim_robot', 'lotus2'}
     for target in commands.values():
         module, _, function = target.partition(':')
         source = ROOT.joinpath(*module.split('.')).with_suffix('.py').read_text(encoding='utf-8')
