@@ -19,6 +19,10 @@ class DeviceError(Lotus2Error):
     """The device or precision that was asked for cannot be had, or failed while running."""
 
 
+class SelfCheckError(Lotus2Error):
+    """An accelerated network does not compute what the plain one does; its results are refused."""
+
+
 class ImageError(Lotus2Error):
     """An input image cannot be used: encoding, size, layout or content."""
 

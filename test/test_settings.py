@@ -78,6 +78,14 @@ def test_integer_is_accepted_where_a_float_is_meant():
     assert NodeSettings.from_mapping({'max_range': 10}).max_range == 10
 
 
+@pytest.mark.parametrize(('value', 'expected'), [(True, 'on'), (False, 'off'), ('auto', 'auto')])
+def test_on_and_off_are_words_where_yaml_reads_them_as_true_and_false(value, expected):
+    first = NodeSettings.from_mapping({'acceleration': value})
+    assert first.acceleration == first.replaced(max_range=5.0).acceleration == expected
+    with pytest.raises(SettingsError, match='precision must be str'):
+        NodeSettings.from_mapping({'precision': True})
+
+
 def test_replaced_changes_only_what_was_named_and_checks_the_whole():
     first = NodeSettings.from_mapping({'max_range': 3.0})
     second = first.replaced(min_range=1.0)

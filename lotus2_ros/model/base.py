@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -102,6 +102,16 @@ class BaseTransformer:
         return sum(torch.Size(shape).numel() for shape in self._shapes.values())
 
     @property
+    def keys(self) -> list[str]:
+        """Of all tensors."""
+        return list(self._shapes)
+
+    @property
+    def files(self) -> WeightFiles:
+        """The weights' files, their keys and shapes checked."""
+        return self._files
+
+    @property
     def latent_channels(self) -> int:
         """Channels of the unpacked latent."""
         return int(self.config.in_channels) // PATCH**2
@@ -142,12 +152,33 @@ class BaseTransformer:
             if pair is not None:
                 tensors[key] = merge(self._files.tensor(key).to(device), pair).to(dtype)
             else:
-                place = (key, device, dtype)
-                if place not in self._shared:
-                    self._shared[place] = self._files.tensor(key).to(device, dtype)
-                tensors[key] = self._shared[place]
+                tensors[key] = self._read(key, device, dtype)
             if progress is not None:
                 progress(done / len(self._shapes))
         transformer = _build(self._kind, self._folder)
         _fill(transformer, tensors)
         return transformer
+
+    def parts(self, keys: Iterable[str], device: torch.device, dtype: torch.dtype) -> Any:
+        """Make a transformer that has some of its tensors; the others take no memory.
+
+        Args:
+            keys: of the tensors that it has.
+            device: where to.
+            dtype: precision of weights and arithmetic.
+
+        Raises:
+            ModelFileError: a tensor cannot be read.
+        """
+        transformer = _build(self._kind, self._folder)
+        tensors = {key: self._read(key, device, dtype) for key in keys}
+        # Not strict, since most keys are left out on purpose; those that are there were checked.
+        transformer.load_state_dict(tensors, strict=False, assign=True)
+        return transformer.requires_grad_(requires_grad=False)
+
+    def _read(self, key: str, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """A tensor that no adapter touches."""
+        place = (key, device, dtype)
+        if place not in self._shared:
+            self._shared[place] = self._files.tensor(key).to(device, dtype)
+        return self._shared[place]

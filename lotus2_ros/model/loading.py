@@ -12,9 +12,11 @@ import torch
 from lotus2_ros.errors import ModelFileError
 from lotus2_ros.model import prompt, sources
 from lotus2_ros.model.base import BaseTransformer, load_vae
+from lotus2_ros.model.eight_bit_loading import EightBitStages
 from lotus2_ros.model.files import check_keys, read_json, read_plain_tensors
 from lotus2_ros.model.flow import FlowSchedule
 from lotus2_ros.model.inference.modulation import Modulation
+from lotus2_ros.model.inference.quantization import EIGHT_BIT_NAME
 from lotus2_ros.model.inference.transformer import InferenceTransformer
 from lotus2_ros.model.inference.vae import prepare_for_cpu
 from lotus2_ros.model.lcm import LocalContinuityModule
@@ -126,6 +128,7 @@ def load(
     sharpener: bool,
     device: torch.device,
     dtype: torch.dtype,
+    eight_bits: bool = False,
     progress: Progress | None = None,
 ) -> Lotus2Model:
     """Load everything that prediction needs onto a device.
@@ -137,6 +140,7 @@ def load(
         sharpener: whether to load the detail sharpeners too.
         device: where to.
         dtype: precision of weights and arithmetic.
+        eight_bits: round the blocks' weights to 8 bits, for the accelerated network.
         progress: told a stage's name and the fraction of it that is done.
 
     Raises:
@@ -157,7 +161,7 @@ def load(
     schedule = FlowSchedule(read_json(scheduler_file), scheduler_file)
     tell('prompt', 0.0)
     conditioning = load_conditioning(folders, base.config, device).to(device, dtype)
-    stages = _Stages(base, conditioning, tell)
+    stages = (EightBitStages if eight_bits else _Stages)(base, conditioning, tell)
     networks = {
         name: _load_task(task, folders.model, stages, sharpener=sharpener)
         for name, task in TASKS.items()
@@ -165,7 +169,8 @@ def load(
     }
     if not sharpener:
         stages.fold([CORE_TIMESTEP])
-    return Lotus2Model(vae, networks, schedule, base.parameters)
+    weights = EIGHT_BIT_NAME if eight_bits else ''
+    return Lotus2Model(vae, networks, schedule, base.parameters, weights)
 
 
 def load_conditioning(folders: ModelFolders, config: Any, device: torch.device) -> Conditioning:
@@ -211,7 +216,9 @@ class _Stages:
             self._modulation.fold(timesteps)
 
 
-def _load_task(task: Task, folder: Path, stages: _Stages, *, sharpener: bool) -> TaskNetwork:
+def _load_task(
+    task: Task, folder: Path, stages: _Stages | EightBitStages, *, sharpener: bool
+) -> TaskNetwork:
     conditioning = stages.conditioning
     core = stages.transformer(folder / task.core_file, f'{task.name} core')
     lcm = load_lcm(folder / task.lcm_file, stages.base.latent_channels)

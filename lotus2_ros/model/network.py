@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lotus2_ros.model.conditioning import GUIDANCE, Conditioning
 from lotus2_ros.model.flow import MODEL_TIMESTEPS, FlowStep
+from lotus2_ros.model.inference.fast.transformer import FastTransformer
 from lotus2_ros.model.inference.transformer import InferenceTransformer
 from lotus2_ros.model.latents import image_ids, pack, text_ids, unpack
 from lotus2_ros.model.lcm import LocalContinuityModule
@@ -58,8 +59,8 @@ class TaskNetwork:
     """All that one task needs between the encoded image and the decoded picture.
 
     Attributes:
-        core_transformer: with the core predictor's adapter folded in; an InferenceTransformer, or
-            diffusers' FluxTransformer2DModel while it is being trained.
+        core_transformer: with the core predictor's adapter folded in; a FastTransformer, an
+            InferenceTransformer, or diffusers' FluxTransformer2DModel while it is being trained.
         lcm: local continuity module.
         conditioning: prompt embeddings.
         sharpener_transformer: likewise with the sharpener's; None when it is not loaded.
@@ -92,6 +93,6 @@ class TaskNetwork:
         return (latent.float() + step.delta * velocity).to(latent.dtype)
 
     def _run(self, transformer: Any, latent: Tensor, timestep: float) -> Tensor:
-        if isinstance(transformer, InferenceTransformer):
+        if isinstance(transformer, InferenceTransformer | FastTransformer):
             return cast('Tensor', transformer(latent, timestep))
         return call_transformer(transformer, latent, timestep, self.conditioning)

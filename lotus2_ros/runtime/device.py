@@ -9,6 +9,7 @@ import sys
 import torch
 
 from lotus2_ros.errors import DeviceError
+from lotus2_ros.model.inference.quantization import EIGHT_BIT_NAME
 from lotus2_ros.settings import AUTO_CPU_PARAMETER_LIMIT
 
 AUTO = 'auto'
@@ -16,7 +17,12 @@ AUTO = 'auto'
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_MMAP_THRESHOLD = 32 << 20
 _TRIM_THRESHOLD = 1 << 30
-PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
+PRECISIONS = {
+    'float32': torch.float32,
+    'bfloat16': torch.bfloat16,
+    EIGHT_BIT_NAME: torch.bfloat16,
+}
+"""Name to precision of arithmetic; fp8 is that of weights and products, the rest is bfloat16."""
 
 
 def choose_device(device: str | None, parameters: int | None) -> torch.device:
@@ -75,7 +81,7 @@ def choose_precision(precision: str | None, device: torch.device) -> torch.dtype
     if name not in PRECISIONS:
         msg = f'precision is {precision!r}; allowed: {AUTO}, {", ".join(PRECISIONS)}'
         raise DeviceError(msg)
-    if name == 'bfloat16' and device.type == 'cuda':
+    if PRECISIONS[name] == torch.bfloat16 and device.type == 'cuda':
         with torch.cuda.device(device):
             if not torch.cuda.is_bf16_supported(including_emulation=False):
                 msg = f'{device_name(device)} has no bfloat16; set precision to float32'

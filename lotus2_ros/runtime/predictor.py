@@ -9,25 +9,13 @@ from typing import Any, Self, overload
 
 import torch
 
-from lotus2_ros.errors import DeviceError, SettingsError
-from lotus2_ros.model import loading
-from lotus2_ros.model.base import BaseTransformer
+from lotus2_ros.errors import SettingsError
 from lotus2_ros.model.flow import MAX_STEPS
-from lotus2_ros.model.prepared.folder import PreparedFolder, find_prepared
-from lotus2_ros.model.prepared.loading import load as load_prepared
 from lotus2_ros.model.tasks import TASKS
-from lotus2_ros.runtime.device import (
-    AUTO,
-    choose_device,
-    choose_precision,
-    device_name,
-    keep_freed_memory,
-)
-from lotus2_ros.runtime.preprocess import (
-    Size,
-    check_image,
-    working_sizes,
-)
+from lotus2_ros.runtime.acceleration import OFF, ON
+from lotus2_ros.runtime.device import device_name
+from lotus2_ros.runtime.opening import Opened, Wanted, open_model
+from lotus2_ros.runtime.preprocess import Size, check_image, working_sizes
 from lotus2_ros.runtime.sharpening import SharpenJob
 from lotus2_ros.runtime.stages import CoreState, Stages
 from lotus2_ros.types import DEPTH, NORMALS, Prediction, UInt8Array
@@ -39,22 +27,13 @@ class Lotus2Predictor:
     Deterministic: the same image gives the same bytes, whatever ran before.
     """
 
-    def __init__(
-        self,
-        model: loading.Lotus2Model,
-        *,
-        name: str,
-        device: torch.device,
-        dtype: torch.dtype,
-        model_max_side: int,
-        max_side: int,
-        sharpener: bool,
-    ) -> None:
-        self._stages = Stages(model, device, dtype)
-        self._name = name
-        self._model_max_side = model_max_side
+    def __init__(self, opened: Opened, *, max_side: int, sharpener: bool) -> None:
+        self._stages = Stages(opened.model, opened.device, opened.dtype)
+        self._name = opened.name
+        self._model_max_side = opened.max_side
         self._max_side = max_side
         self._sharpener = sharpener
+        self._accelerated = opened.accelerated
 
     @classmethod
     def from_pretrained(
@@ -65,6 +44,7 @@ class Lotus2Predictor:
         base: str | Path | None = None,
         device: str | None = None,
         precision: str | None = None,
+        acceleration: str | None = None,
         sharpener: bool = True,
         max_side: int = 0,
         cpu_threads: int = 0,
@@ -77,7 +57,10 @@ class Lotus2Predictor:
             tasks: which to load; each takes memory of its own.
             base: FLUX base, a folder or a hub id; None or '' if the model's folder holds it.
             device: 'cpu', 'cuda', 'cuda:N'; None or 'auto' chooses, see `choose_device`.
-            precision: 'float32' or 'bfloat16'; None or 'auto' chooses, see `choose_precision`.
+            precision: 'float32', 'bfloat16' or 'fp8'; None or 'auto' chooses, see
+                `choose_precision`.
+            acceleration: 'on' or 'off'; None or 'auto' chooses, see `choose_acceleration`. On, the
+                network for GPUs is held against the plain one before it is used.
             sharpener: load the detail sharpeners too.
             max_side: longest side in pixels that the network sees; 0 is the model's own limit.
             cpu_threads: threads of torch on the CPU; 0 leaves them as they are. This holds for
@@ -87,7 +70,8 @@ class Lotus2Predictor:
         Raises:
             ModelFileError: a file is missing, malformed or does not fit; names file and key.
             DeviceError: the device or precision cannot be had, or its memory is too small.
-            SettingsError: unknown tasks, or a number out of range.
+            SettingsError: unknown tasks, a number out of range, or fp8 without acceleration.
+            SelfCheckError: the accelerated network does not compute what the plain one does.
         """
         names = _check_tasks(tasks, tuple(TASKS))
         if not names:
@@ -95,89 +79,10 @@ class Lotus2Predictor:
         _check_max_side(max_side)
         if cpu_threads < 0:
             raise SettingsError(f'cpu_threads is {cpu_threads}; allowed: 0 or more')
-        choose_device(device, None)  # fails before anything is fetched or read
         if cpu_threads:
             torch.set_num_threads(cpu_threads)
-        prepared = find_prepared(model)
-        if prepared is not None:
-            if base:
-                raise SettingsError(f'{prepared} is prepared and takes no base; leave it out')
-            return cls._from_prepared(
-                PreparedFolder(prepared),
-                names,
-                device=device,
-                precision=precision,
-                sharpener=sharpener,
-                max_side=max_side,
-                progress=progress,
-            )
-        folders = loading.locate(model, base or None, names, sharpener=sharpener)
-        with BaseTransformer(folders.base / 'transformer') as transformer:
-            place = choose_device(device, transformer.parameters)
-            keep_freed_memory(place)
-            dtype = choose_precision(precision, place)
-            try:
-                loaded = loading.load(
-                    folders,
-                    transformer,
-                    names,
-                    sharpener=sharpener,
-                    device=place,
-                    dtype=dtype,
-                    progress=progress,
-                )
-            except torch.OutOfMemoryError as err:
-                msg = (
-                    f'{device_name(place)} has too little free memory to load {folders.name}'
-                    f' with tasks {", ".join(names)}{" and sharpener" if sharpener else ""}: {err}'
-                )
-                raise DeviceError(msg) from err
-        return cls(
-            loaded,
-            name=folders.name,
-            device=place,
-            dtype=dtype,
-            model_max_side=folders.max_side,
-            max_side=max_side,
-            sharpener=sharpener,
-        )
-
-    @classmethod
-    def _from_prepared(
-        cls,
-        folder: PreparedFolder,
-        names: Sequence[str],
-        *,
-        device: str | None,
-        precision: str | None,
-        sharpener: bool,
-        max_side: int,
-        progress: Callable[[str, float], None] | None,
-    ) -> Self:
-        """Load a prepared folder, which has its precision already."""
-        made = folder.manifest.precision
-        if precision not in {None, '', AUTO, made}:
-            msg = f'precision is {precision!r}, but {folder.path} was prepared in {made}'
-            raise SettingsError(f'{msg}; leave it at auto, or prepare the model again')
-        place = choose_device(device, folder.manifest.parameters)
-        keep_freed_memory(place)
-        dtype = choose_precision(str(folder.dtype).removeprefix('torch.'), place)
-        try:
-            loaded = load_prepared(
-                folder, names, sharpener=sharpener, device=place, progress=progress
-            )
-        except torch.OutOfMemoryError as err:
-            msg = f'{device_name(place)} has too little free memory to load {folder.path}: {err}'
-            raise DeviceError(msg) from err
-        return cls(
-            loaded,
-            name=folder.manifest.name,
-            device=place,
-            dtype=dtype,
-            model_max_side=folder.manifest.max_side,
-            max_side=max_side,
-            sharpener=sharpener,
-        )
+        wanted = Wanted(names, sharpener, device, precision, acceleration, progress)
+        return cls(open_model(model, base, wanted), max_side=max_side, sharpener=sharpener)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -197,6 +102,7 @@ class Lotus2Predictor:
             'device': device_name(self._stages.device),
             'precision': self._stages.model.weights
             or str(self._stages.dtype).removeprefix('torch.'),
+            'acceleration': ON if self._accelerated else OFF,
             'tasks': list(self.tasks),
             'parameters': self._stages.model.parameters,
             'max_side': self._max_side or self._model_max_side,

@@ -62,8 +62,8 @@ class Settings:
         if unknown:
             msg = f'unknown parameter {", ".join(unknown)}; known: {", ".join(cls.parameters())}'
             raise SettingsError(msg)
-        normal = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        settings = cls(**normal)
+        about = cls.parameters()
+        settings = cls(**{k: _normal(v, about[k]) for k, v in values.items()})
         settings.validate()
         return settings
 
@@ -87,6 +87,15 @@ class Settings:
 
     def _validate_together(self) -> None:
         pass
+
+
+def _normal(value: Any, about: Parameter) -> Any:
+    """A value as settings hold it: lists are tuples, and YAML's on and off are words again."""
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, bool) and {'on', 'off'} <= set(about.choices):
+        return 'on' if value else 'off'
+    return value
 
 
 def _check(name: str, value: Any, default: Any, about: Parameter) -> None:

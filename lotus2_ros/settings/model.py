@@ -42,8 +42,16 @@ class ModelSettings(Settings):
     )
     precision: str = setting(
         'auto',
-        'Precision of weights and arithmetic; auto is bfloat16 on a GPU, float32 on a CPU',
-        choices=('auto', 'float32', 'bfloat16'),
+        'Precision of weights and arithmetic; auto is bfloat16 on a GPU, float32 on a CPU, or what'
+        ' the model was prepared in; fp8 needs acceleration',
+        choices=('auto', 'float32', 'bfloat16', 'fp8'),
+        live=False,
+    )
+    acceleration: str = setting(
+        'auto',
+        'The network for GPUs, checked against the plain one at each start; auto is on where there'
+        ' are a GPU of compute capability 8.0 (fp8: 8.9) and Triton',
+        choices=('auto', 'off', 'on'),
         live=False,
     )
     load_sharpener: bool = setting(

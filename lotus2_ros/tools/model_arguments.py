@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --model, --base, --tasks, --device, --precision, --max-side and --threads."""
+    """Add --model, --base, --tasks and the options that say where and how it runs."""
     about = ModelSettings.parameters()
     default = ModelSettings()
 
@@ -37,6 +37,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         default=default.precision,
         choices=about['precision'].choices,
         help=text('precision'),
+    )
+    group.add_argument(
+        '--acceleration',
+        default=default.acceleration,
+        choices=about['acceleration'].choices,
+        help=text('acceleration'),
     )
     group.add_argument(
         '--max-side', type=int, default=default.max_side, metavar='PX', help=text('max_side')
@@ -64,6 +70,7 @@ def model_settings(args: argparse.Namespace) -> ModelSettings:
             'tasks': tuple(args.tasks),
             'device': args.device,
             'precision': args.precision,
+            'acceleration': args.acceleration,
             'max_side': args.max_side,
             'cpu_threads': args.cpu_threads,
         }
@@ -86,6 +93,7 @@ def load_predictor(
         base=settings.base,
         device=settings.device,
         precision=settings.precision,
+        acceleration=settings.acceleration,
         sharpener=sharpener,
         max_side=settings.max_side,
         cpu_threads=settings.cpu_threads,

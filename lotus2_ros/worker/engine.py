@@ -88,6 +88,7 @@ class Engine:
                 base=settings.base or None,
                 device=settings.device,
                 precision=settings.precision,
+                acceleration=settings.acceleration,
                 sharpener=settings.load_sharpener,
                 max_side=settings.max_side,
                 cpu_threads=settings.cpu_threads,

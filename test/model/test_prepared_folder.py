@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from tiny import make_tiny_model
 
 from lotus2_ros.errors import ModelFileError, SettingsError
+from lotus2_ros.model.inference.quantization import dequantize_rows, quantize_rows
 from lotus2_ros.model.prepared.folder import PreparedFolder, find_prepared
 from lotus2_ros.model.prepared.manifest import Manifest, record, verify
-from lotus2_ros.model.prepared.quantization import dequantize_rows, quantize_rows
 from lotus2_ros.runtime import Lotus2Predictor
 
 CPU = torch.device('cpu')

@@ -343,8 +343,8 @@ def test_they_are_refused_while_configured_and_taken_after_cleanup(rig: Rig) -> 
 
 
 @shows(
-    'image_transport', 'tasks', 'precision', 'load_sharpener', 'cpu_threads', 'model', 'base',
-    'device',
+    'image_transport', 'tasks', 'precision', 'acceleration', 'load_sharpener', 'cpu_threads',
+    'model', 'base', 'device',
 )  # fmt: skip
 def test_what_is_loaded_from_where_and_how(
     shared_rig: Rig, tiny_model: str, tmp_path: Path
@@ -360,7 +360,8 @@ def test_what_is_loaded_from_where_and_how(
             'model': str(model),
             'base': str(base),
             'tasks': ['depth'],
-            'precision': 'bfloat16',
+            'precision': 'fp8',
+            'acceleration': True,  # as YAML reads on
             'load_sharpener': False,
             'cpu_threads': 8,
             'device': 'cpu',
@@ -372,7 +373,9 @@ def test_what_is_loaded_from_where_and_how(
         rig.wait_ready()
         info = rig.node.session.client.info
         assert str(model) in info['model']
-        assert info['precision'] == 'bfloat16'
+        assert (info['precision'], info['acceleration']) == ('fp8', 'on')
+        shown = rig.status()[2]
+        assert (shown['precision'], shown['acceleration']) == ('fp8', 'on')
         assert info['tasks'] == ['depth']
         assert not info['sharpener']
         assert 'cpu' in str(info['device']).lower()

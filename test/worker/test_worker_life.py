@@ -135,6 +135,30 @@ def test_corrupt_weights_fail_at_once_and_name_the_file(tiny_model: Path, tmp_pa
     client.stop()
 
 
+def test_an_accelerated_network_that_is_refused_is_a_failed_load(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    folder = tmp_path / 'model'
+    shutil.copytree(tiny_model, folder)
+    adapter = folder / 'lotus-2_core_predictor_depth.safetensors'
+    tensors = load_file(adapter)
+    key = next(k for k in tensors if k.endswith('attn.to_out.0.lora_B.weight'))
+    tensors[key][0] = np.nan
+    save_file(tensors, adapter)
+    recorder = Recorder()
+    settings = ModelSettings(model=str(folder), device='cpu', cpu_threads=1, acceleration='on')
+    client = make_client(settings, recorder)
+    client.start()
+    recorder.wait_state('failed')
+    assert client.reason.startswith('SelfCheckError')
+    assert 'depth core' in client.reason
+    assert 'set acceleration to off' in client.reason
+    assert client.restarts == 0
+    client.stop()
+
+
 @pytest.fixture(scope='module')
 def overflowing(
     tiny_model: Path, tmp_path_factory: pytest.TempPathFactory

@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
 from lotus2_ros.model.conditioning import Conditioning
+from lotus2_ros.model.inference.eight_bits import EightBitLinear
+from lotus2_ros.model.inference.low_rank import DOWN, UP, LowRankLinear
 from lotus2_ros.model.inference.modulation import TableSource
 from lotus2_ros.model.inference.positions import RotaryPositions
+from lotus2_ros.model.inference.quantization import SCALE
 from lotus2_ros.model.inference.transformer import InferenceTransformer
 
 NORM_EPS = 1e-6
@@ -135,6 +138,37 @@ def _feed_forward(shape: NetworkShape) -> Any:
     hidden = _MLP_RATIO * shape.width
     up = SimpleNamespace(proj=nn.Linear(shape.width, hidden))
     return SimpleNamespace(net=[up, None, nn.Linear(hidden, shape.width)])
+
+
+def filled(
+    shape: NetworkShape, text_tokens: int, modulation: TableSource, tensors: dict[str, Tensor]
+) -> InferenceTransformer:
+    """A network with tensors by key, which it keeps and does not copy.
+
+    Args:
+        shape: of the network.
+        text_tokens: length of the prompt.
+        modulation: its constants.
+        tensors: by key; those of each layer decide what kind of layer it is. A weight in 8 bits has
+            a `<layer>.weight_scale` beside it, a difference a `<layer>.down` and `<layer>.up`.
+
+    Raises:
+        RuntimeError: a key is missing or unexpected, or of another shape.
+    """
+    network = empty_transformer(shape, text_tokens, modulation)
+    for name in (key.removesuffix(SCALE) for key in tensors if key.endswith(SCALE)):
+        parts = (tensors[name + end] for end in ('.weight', SCALE, '.bias'))
+        _replace(network, name, EightBitLinear(*parts))
+    for name in (key.removesuffix(DOWN) for key in tensors if key.endswith(DOWN)):
+        layer = cast('nn.Linear | EightBitLinear', network.get_submodule(name))
+        _replace(network, name, LowRankLinear(layer, tensors[name + DOWN], tensors[name + UP]))
+    fill(network, tensors)
+    return network
+
+
+def _replace(network: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, last = name.rpartition('.')
+    setattr(network.get_submodule(parent), last, layer)
 
 
 def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:

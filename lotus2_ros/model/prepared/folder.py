@@ -14,6 +14,8 @@ from lotus2_ros.model.conditioning import Conditioning
 from lotus2_ros.model.files import WEIGHTS_STEM, WeightFiles, read_json
 from lotus2_ros.model.flow import FlowSchedule
 from lotus2_ros.model.inference.autoencoder import Autoencoder, AutoencoderConfig
+from lotus2_ros.model.inference.low_rank import DOWN, UP
+from lotus2_ros.model.inference.quantization import EIGHT_BITS, SCALE
 from lotus2_ros.model.inference.skeleton import NetworkShape, empty_transformer, shapes
 from lotus2_ros.model.lcm import LocalContinuityModule
 from lotus2_ros.model.prepared.manifest import Manifest, check_lengths
@@ -25,14 +27,10 @@ from lotus2_ros.model.prepared.names import (
     block_layers,
     is_adapted,
 )
-from lotus2_ros.model.prepared.quantization import EIGHT_BITS, SCALE
 from lotus2_ros.model.prepared.tables import PreparedModulation
 from lotus2_ros.model.prepared.writing import WEIGHTS
 from lotus2_ros.model.prompt import PROMPT_FILE, read_conditioning
 from lotus2_ros.types import PREPARED_FILE
-
-DOWN, UP = '.down', '.up'
-"""Ends of the keys of a difference's factors, (G * R, in) and (out, R)."""
 
 
 def find_prepared(model: str | Path) -> Path | None:

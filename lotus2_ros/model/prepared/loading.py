@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lotus2_ros.errors import ModelFileError
-from lotus2_ros.model.inference.low_rank import LowRankLinear
 from lotus2_ros.model.inference.modulation import TableSource
-from lotus2_ros.model.inference.skeleton import empty_transformer, fill
+from lotus2_ros.model.inference.quantization import EIGHT_BIT_NAME, SCALE, dequantize_rows
+from lotus2_ros.model.inference.skeleton import filled
 from lotus2_ros.model.inference.transformer import InferenceTransformer
 from lotus2_ros.model.inference.vae import prepare_for_cpu
 from lotus2_ros.model.loading import Lotus2Model
 from lotus2_ros.model.network import TaskNetwork
-from lotus2_ros.model.prepared.folder import DOWN, UP, PreparedFolder
+from lotus2_ros.model.prepared.folder import PreparedFolder
 from lotus2_ros.model.prepared.manifest import stage_name
-from lotus2_ros.model.prepared.quantization import SCALE, dequantize_rows
 from lotus2_ros.model.tasks import TASKS
 
 
@@ -28,18 +26,19 @@ def load(
     *,
     sharpener: bool,
     device: torch.device,
+    eight_bits: bool = False,
     progress: Callable[[str, float], None] | None = None,
 ) -> Lotus2Model:
     """Load what prediction needs onto a device.
-
-    Weights in 8 bits are brought to the precision of arithmetic: the result is as accurate as 8
-    bits are, but neither smaller nor faster. For that see the accelerated network.
 
     Args:
         folder: prepared.
         tasks: names from the task table.
         sharpener: whether to load the detail sharpeners too.
         device: where to.
+        eight_bits: keep weights as they are stored where that is in 8 bits, for the accelerated
+            network. Else they are brought to the precision of arithmetic: the result is as
+            accurate as 8 bits are, but neither smaller nor faster.
         progress: told a stage's name and the fraction of it that is done.
 
     Raises:
@@ -51,7 +50,7 @@ def load(
     vae = folder.vae(device)
     if device.type == 'cpu':
         prepare_for_cpu(vae, folder.path / 'vae')
-    builder = _Builder(folder, device, folder.modulation(device), tell)
+    builder = _Builder(folder, device, folder.modulation(device), tell, eight_bits)
     networks = {
         name: TaskNetwork(
             builder.transformer(name, 'core'),
@@ -63,7 +62,7 @@ def load(
         if name in tasks
     }
     folder.release()
-    weights = 'fp8' if folder.manifest.precision == 'fp8' else ''
+    weights = EIGHT_BIT_NAME if folder.manifest.precision == EIGHT_BIT_NAME else ''
     return Lotus2Model(vae, networks, folder.schedule(), folder.manifest.parameters, weights)
 
 
@@ -92,9 +91,11 @@ class _Builder:
         device: torch.device,
         modulation: TableSource,
         tell: Callable[[str, float], None],
+        eight_bits: bool,
     ) -> None:
         self._folder, self._device = folder, device
         self._modulation, self._tell = modulation, tell
+        self._eight_bits = eight_bits
         self._dense: dict[int, tuple[Tensor, Tensor]] = {}
 
     def transformer(self, task: str, kind: str) -> InferenceTransformer:
@@ -103,13 +104,10 @@ class _Builder:
         stored = folder.stage(
             stage_name(task, kind), self._device, lambda fraction: self._tell(name, fraction)
         )
-        tensors = {key: self._densified(key, stored) for key in stored if not key.endswith(SCALE)}
-        network = empty_transformer(folder.shape, folder.manifest.text_tokens, self._modulation)
-        for key in tensors:
-            if key.endswith(DOWN):
-                _make_low_rank(network, key.removesuffix(DOWN), tensors)
-        fill(network, tensors)
-        return network
+        if not self._eight_bits:
+            kept = [key for key in stored if not key.endswith(SCALE)]
+            stored = {key: self._densified(key, stored) for key in kept}
+        return filled(folder.shape, folder.manifest.text_tokens, self._modulation, stored)
 
     def _densified(self, key: str, stored: dict[str, Tensor]) -> Tensor:
         tensor = stored[key]
@@ -121,10 +119,3 @@ class _Builder:
             dense = dequantize_rows(tensor, scale, self._folder.dtype)
             self._dense[id(tensor)] = tensor, dense
         return self._dense[id(tensor)][1]
-
-
-def _make_low_rank(network: nn.Module, name: str, tensors: dict[str, Tensor]) -> None:
-    parent, _, last = name.rpartition('.')
-    owner = network.get_submodule(parent)
-    layer = cast('nn.Linear', getattr(owner, last))
-    setattr(owner, last, LowRankLinear(layer, tensors[name + DOWN], tensors[name + UP]))

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from lotus2_ros.model.conditioning import Conditioning
 from lotus2_ros.model.files import WeightFiles
+from lotus2_ros.model.inference.quantization import EIGHT_BITS, SCALE, quantize_rows
 from lotus2_ros.model.inference.skeleton import NetworkShape
 from lotus2_ros.model.lora import LoraWeights, merge
 from lotus2_ros.model.prepared.names import EDGES, Layer, block_layers, head_norms, is_adapted
-from lotus2_ros.model.prepared.quantization import EIGHT_BITS, SCALE, quantize_rows
 from lotus2_ros.model.prepared.writing import Entry
 
 

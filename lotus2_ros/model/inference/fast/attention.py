@@ -10,13 +10,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 _HOPPER = (9, 0)
 
 
-def best_backend(device: torch.device) -> SDPBackend | None:
+def best_backend(device: torch.device, dtype: torch.dtype) -> SDPBackend | None:
     """The fastest exact kernel torch has on a device; None leaves it to torch, off a GPU.
 
-    cuDNN's is the fastest from Hopper on; before, flash attention.
+    cuDNN's is the fastest from Hopper on; before, flash attention. Neither takes float32.
     """
     if device.type != 'cuda':
         return None
+    if dtype == torch.float32:
+        return SDPBackend.EFFICIENT_ATTENTION
     hopper = torch.cuda.get_device_capability(device) >= _HOPPER
     return SDPBackend.CUDNN_ATTENTION if hopper else SDPBackend.FLASH_ATTENTION
 

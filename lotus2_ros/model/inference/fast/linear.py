@@ -8,9 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lotus2_ros.model.inference.fast.operations import EIGHT_BITS, scaled_product
+from lotus2_ros.errors import DeviceError
+from lotus2_ros.model.inference.eight_bits import EightBitLinear
+from lotus2_ros.model.inference.fast.operations import scaled_product
 from lotus2_ros.model.inference.fast.rows import Rows, Wanted
 from lotus2_ros.model.inference.low_rank import LowRankLinear
+from lotus2_ros.model.inference.quantization import quantize_rows
 
 PLAIN = Wanted(plain=True, quantized=False)
 QUANTIZED = Wanted(plain=False, quantized=True)
@@ -94,12 +97,7 @@ class QuantizedLinear:
     @classmethod
     def rounded(cls, weight: Tensor, bias: Tensor) -> QuantizedLinear:
         """Quantise a weight (out, in)."""
-        wide = weight.float()
-        peak = wide.abs().amax(1)
-        largest = torch.finfo(EIGHT_BITS).max
-        scale = torch.where(peak > 0, peak / largest, 1.0)
-        rounded = (wide / scale[:, None]).clamp_(-largest, largest).to(EIGHT_BITS)
-        return cls(rounded, scale, bias)
+        return cls(*quantize_rows(weight.float()), bias)
 
     def __call__(self, rows: Rows, out: Tensor | None = None) -> Tensor:
         """(N, in) to (N, out)."""
@@ -168,17 +166,29 @@ class DifferenceLinear:
 
 
 def row_linear(
-    layer: nn.Linear | LowRankLinear, *, eight_bits: bool
+    layer: nn.Linear | EightBitLinear | LowRankLinear, *, eight_bits: bool
 ) -> PlainLinear | QuantizedLinear | DifferenceLinear:
     """A layer over rows with a module's weights.
 
     Args:
-        layer: its weight is shared, unless it is quantised here.
-        eight_bits: in float8, where its widths allow.
+        layer: its tensors are shared, unless its weight is quantised here.
+        eight_bits: quantise it, where its widths allow; what is stored in 8 bits stays so anyway.
+
+    Raises:
+        DeviceError: its weight is stored in 8 bits and its widths do not allow products in float8.
     """
     base: PlainLinear | QuantizedLinear
     even = layer.in_features % EVEN_MULTIPLE == 0 and layer.out_features % EVEN_MULTIPLE == 0
-    if eight_bits and even:
+    if isinstance(layer, EightBitLinear | LowRankLinear) and layer.weight_scale is not None:
+        if not even:
+            msg = (
+                f'a layer of {layer.in_features} to {layer.out_features} features cannot be'
+                f' multiplied in float8, which takes multiples of {EVEN_MULTIPLE}; set'
+                ' acceleration to off'
+            )
+            raise DeviceError(msg)
+        base = QuantizedLinear(layer.weight, layer.weight_scale, layer.bias)
+    elif eight_bits and even:
         base = QuantizedLinear.rounded(layer.weight, layer.bias)
     else:
         base = PlainLinear(layer.weight, layer.bias)

@@ -80,9 +80,14 @@ class FastTransformer:
             _FastSingle(cast('SingleBlock', block), eight_bits) for block in network.singles
         ]
         self._text = cast('Tensor', network.text)[0]  # (L, D)
-        self._backend = best_backend(self._text.device)
+        self._backend = best_backend(self._text.device, self._text.dtype)
         self._turns: Recent[tuple[int, int], Turns] = Recent(_KEPT)
         self._steps: Recent[float, _Steps] = Recent(4 * _KEPT)
+
+    @property
+    def plain(self) -> InferenceTransformer:
+        """The network that it was made from, to be held against."""
+        return self._network
 
     @torch.no_grad()
     def __call__(self, latent: Tensor, timestep: float) -> Tensor:

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 
 EIGHT_BITS = torch.float8_e4m3fn
+EIGHT_BIT_NAME = 'fp8'
+"""What people call it."""
+
 SCALE = '.weight_scale'
 """End of the key beside `<layer>.weight`."""
 

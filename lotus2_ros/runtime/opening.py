@@ -1,0 +1,147 @@
+"""Loading a model, prepared or not, onto the device and in the way that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from lotus2_ros.errors import DeviceError, SettingsError
+from lotus2_ros.model import loading
+from lotus2_ros.model.base import BaseTransformer
+from lotus2_ros.model.inference.quantization import EIGHT_BIT_NAME
+from lotus2_ros.model.prepared.folder import PreparedFolder, find_prepared
+from lotus2_ros.model.prepared.loading import load as load_prepared
+from lotus2_ros.runtime.acceleration import accelerate, choose_acceleration
+from lotus2_ros.runtime.device import (
+    AUTO,
+    choose_device,
+    choose_precision,
+    device_name,
+    keep_freed_memory,
+)
+from lotus2_ros.runtime.self_check import check_model
+
+Progress = Callable[[str, float], None]
+
+
+class Wanted(NamedTuple):
+    """What to load and how; see `Lotus2Predictor.from_pretrained`."""
+
+    tasks: tuple[str, ...]
+    sharpener: bool
+    device: str | None
+    precision: str | None
+    acceleration: str | None
+    progress: Progress | None
+
+
+class Opened(NamedTuple):
+    """A loaded model.
+
+    Attributes:
+        model: on its device.
+        name: for people.
+        device: where it is.
+        dtype: precision of arithmetic.
+        max_side: longest side in pixels that it was trained for.
+        accelerated: whether it runs on the network for GPUs.
+    """
+
+    model: loading.Lotus2Model
+    name: str
+    device: torch.device
+    dtype: torch.dtype
+    max_side: int
+    accelerated: bool
+
+
+def open_model(model: str | Path, base: str | Path | None, wanted: Wanted) -> Opened:
+    """Load a model and, where it is accelerated, check it.
+
+    Args:
+        model: 'nano', a folder, prepared or not, or a hub id.
+        base: FLUX base; None or '' if the model's folder holds it.
+        wanted: what, and how.
+
+    Raises:
+        ModelFileError: a file is missing, malformed or does not fit; names file and key.
+        DeviceError: the device, precision or acceleration cannot be had, or memory is too small.
+        SettingsError: settings contradict each other or the folder.
+        SelfCheckError: the accelerated network does not compute what the plain one does.
+    """
+    choose_device(wanted.device, None)  # fails before anything is fetched or read
+    prepared = find_prepared(model)
+    if prepared is not None and base:
+        raise SettingsError(f'{prepared} is prepared and takes no base; leave it out')
+    if prepared is not None:
+        opened = _open_prepared(PreparedFolder(prepared), wanted)
+    else:
+        opened = _open_unprepared(model, base or None, wanted)
+    if opened.accelerated:
+        if wanted.progress is not None:
+            wanted.progress('self-check', 0.0)
+        accelerate(opened.model)
+        check_model(opened.model, opened.device, opened.dtype)
+    return opened
+
+
+def _open_unprepared(model: str | Path, base: str | Path | None, wanted: Wanted) -> Opened:
+    names, sharpener = wanted.tasks, wanted.sharpener
+    folders = loading.locate(model, base, names, sharpener=sharpener)
+    with BaseTransformer(folders.base / 'transformer') as transformer:
+        place = choose_device(wanted.device, transformer.parameters)
+        keep_freed_memory(place)
+        dtype = choose_precision(wanted.precision, place)
+        eight_bits = wanted.precision == EIGHT_BIT_NAME
+        fast, reason = choose_acceleration(wanted.acceleration, place, eight_bits=eight_bits)
+        if eight_bits and not fast:
+            msg = f'precision is fp8, which only the accelerated network computes, but {reason}'
+            raise SettingsError(f'{msg}; set acceleration to on, or precision to auto')
+        try:
+            loaded = loading.load(
+                folders,
+                transformer,
+                names,
+                sharpener=sharpener,
+                device=place,
+                dtype=dtype,
+                eight_bits=eight_bits,
+                progress=wanted.progress,
+            )
+        except torch.OutOfMemoryError as err:
+            msg = (
+                f'{device_name(place)} has too little free memory to load {folders.name}'
+                f' with tasks {", ".join(names)}{" and sharpener" if sharpener else ""}: {err}'
+            )
+            raise DeviceError(msg) from err
+    return Opened(loaded, folders.name, place, dtype, folders.max_side, fast)
+
+
+def _open_prepared(folder: PreparedFolder, wanted: Wanted) -> Opened:
+    """A prepared folder has its precision already."""
+    manifest = folder.manifest
+    made = manifest.precision
+    if wanted.precision not in {None, '', AUTO, made}:
+        msg = f'precision is {wanted.precision!r}, but {folder.path} was prepared in {made}'
+        raise SettingsError(f'{msg}; leave it at auto, or prepare the model again')
+    place = choose_device(wanted.device, manifest.parameters)
+    keep_freed_memory(place)
+    dtype = choose_precision(made, place)
+    eight_bits = made == EIGHT_BIT_NAME
+    fast, _ = choose_acceleration(wanted.acceleration, place, eight_bits=eight_bits)
+    try:
+        loaded = load_prepared(
+            folder,
+            wanted.tasks,
+            sharpener=wanted.sharpener,
+            device=place,
+            eight_bits=fast,
+            progress=wanted.progress,
+        )
+    except torch.OutOfMemoryError as err:
+        msg = f'{device_name(place)} has too little free memory to load {folder.path}: {err}'
+        raise DeviceError(msg) from err
+    return Opened(loaded, manifest.name, place, dtype, manifest.max_side, fast)
