@@ -88,6 +88,21 @@ def _add_nano(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f'--{stage}-steps', type=int, default=getattr(defaults, stage).steps)
     parser.add_argument('--precision', choices=['bfloat16', 'float32'], default=defaults.precision)
     parser.add_argument('--no-compile', action='store_true', help='neither compile nor record')
+    parser.add_argument(
+        '--edge-weight',
+        type=float,
+        default=defaults.edge_weight,
+        help="weight of depth edges in the decoder's stage (%(default)s)",
+    )
+    parser.add_argument(
+        '--edge-radius',
+        type=int,
+        default=defaults.edge_radius,
+        help="pixels that the sharpener's truth may be moved by; 0: the paper's (%(default)s)",
+    )
+    parser.add_argument(
+        '--decoder-with-core', action='store_true', help="train the decoder in the core's stage too"
+    )
     parser.add_argument('--start', type=Path, default=None, help='model folder to begin from')
     parser.add_argument('--photographs', type=Path, default=None, help='folder with photographs')
 
@@ -175,6 +190,9 @@ def settings_from(args: argparse.Namespace) -> TrainingSettings:
         precision=args.precision,
         compiled=not args.no_compile,
         recorded=not args.no_compile,
+        edge_weight=args.edge_weight,
+        edge_radius=args.edge_radius,
+        decoder_with_core=args.decoder_with_core,
     )
     stages = {
         stage: dataclasses.replace(

@@ -13,15 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lotus2_ros.training.edges import FARTHEST
 from lotus2_ros.training.optimiser import Optimiser
 from lotus2_ros.training.recording import Descent, Figures, RecordedStep
 from lotus2_ros.training.run import REPORT_EVERY, TrainingRun
 from lotus2_ros.training.sample_store import EncodedBatch, SampleStore
 from lotus2_ros.training.vae_stage import gradient_distance
 from lotus2_ros.types import DEPTH, TASKS
-
-_FARTHEST = 20.0
-"""Metres up to which a relative error of depth is asked for."""
 
 _LARGEST_ERROR = 2.0
 """A pixel's relative error counts up to this: a few far pixels must not outweigh a picture."""
@@ -53,8 +51,8 @@ def relative_loss(restored: Tensor, picture: Tensor, bounds: Tensor) -> Tensor:
     """
     low, high = bounds[:, :1, None, None], bounds[:, 1:, None, None]
     disparity = low + 0.5 * (high - low) * (picture + 1)
-    judged = (disparity > 1 / _FARTHEST).to(disparity.dtype)
-    aligned = align(restored, disparity, judged).clamp_min(1 / _FARTHEST)
+    judged = (disparity > 1 / FARTHEST).to(disparity.dtype)
+    aligned = align(restored, disparity, judged).clamp_min(1 / FARTHEST)
     error = (disparity / aligned - 1).abs().clamp_max(_LARGEST_ERROR)
     area = (1, 2, 3)
     # A mean for each picture first, as evaluation has it.

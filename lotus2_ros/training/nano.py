@@ -1,4 +1,4 @@
-"""The whole recipe in order: textures, autoencoder, core predictor, detail sharpener, export."""
+"""The whole recipe in order: textures, autoencoder, decoder, core, sharpener, export."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from lotus2_ros.model.latents import decode_latents, encode_images
 from lotus2_ros.training.core_stage import train_core
+from lotus2_ros.training.decoder_stage import train_decoder
 from lotus2_ros.training.export import export_model
 from lotus2_ros.training.network import TwoStageNetwork, build_vae
 from lotus2_ros.training.optimiser import Clock, Optimiser
@@ -32,8 +33,15 @@ from lotus2_ros.training.textures import (
 )
 from lotus2_ros.training.vae_stage import measure_latents, train_vae
 
-STAGES = ('vae', 'core', 'sharpener')
-_TRAIN = {'vae': train_vae, 'core': train_core, 'sharpener': train_sharpener}
+STAGES = ('vae', 'decoder', 'core', 'sharpener')
+_TRAIN = {
+    'vae': train_vae,
+    'decoder': train_decoder,
+    'core': train_core,
+    'sharpener': train_sharpener,
+}
+_DECODER = 'vae.decoder.'
+"""Before the names of the decoder's parameters, which the core's stage may train along."""
 
 
 class NanoTraining:
@@ -170,38 +178,48 @@ class NanoTraining:
             self.state.scaling = self.processes.agree(*measure_latents(self.bench))  # type: ignore[assignment]
             self._set_scaling(*self.state.scaling)  # type: ignore[misc]
         self.state.record(stage, optimiser, whole=self._whole and not over)
-        self._record_weights(stage)
+        self._record_weights()
         return over
 
     def _trained(self, stage: str) -> tuple[dict[str, nn.Parameter], Optimisation]:
         if stage == 'vae':
             return dict(self.vae.named_parameters()), self.settings.vae
+        decoder = {_DECODER + k: v for k, v in self.vae.decoder.named_parameters()}
+        if stage == 'decoder':
+            return decoder, self.settings.decoder
         if stage == 'core':
-            return self.network.core_parameters(), self.settings.core
+            along = decoder if self.settings.decoder_with_core else {}
+            return {**self.network.core_parameters(), **along}, self.settings.core
         return self.network.sharpener_parameters(), self.settings.sharpener
 
     def _over(self, stage: str, settings: Optimisation) -> bool:
         done = self.state.stages[stage]
         return done.seconds >= settings.seconds or done.steps >= settings.steps
 
-    def _record_weights(self, stage: str) -> None:
+    def _record_weights(self) -> None:
         self.state.vae = self.vae.state_dict()
-        if stage != 'vae' or self.state.network is not None:
-            weights = self.network.state_dict()
-            self.state.network = (
-                weights if self._whole else {k: v.half() for k, v in weights.items()}
-            )
+        weights = self.network.state_dict()
+        self.state.network = weights if self._whole else {k: v.half() for k, v in weights.items()}
         if self.processes.first:
             self.state.save(self.folder / 'state.pt')
 
     def export(self, folder: Path) -> None:
         """Write the model folder; a stage that is not over is written with its average, if kept."""
-        current = {k: v.clone() for k, v in self.network.state_dict().items()}
-        unfinished = self.state.stages.get('core')
-        if unfinished is not None and unfinished.average is not None:
-            self.network.load_state_dict({**current, **unfinished.average})
+        modules = {'': self.network, _DECODER: self.vae.decoder}
+        current = {
+            prefix: {k: v.clone() for k, v in module.state_dict().items()}
+            for prefix, module in modules.items()
+        }
+        for stage in ('decoder', 'core'):
+            unfinished = self.state.stages.get(stage)
+            if unfinished is not None and unfinished.average is not None:
+                for prefix, module in modules.items():
+                    module.load_state_dict(
+                        {**current[prefix], **_under(prefix, unfinished.average)}
+                    )
         export_model(folder, self.network, self.vae, self.settings.architecture)
-        self.network.load_state_dict(current)
+        for prefix, module in modules.items():
+            module.load_state_dict(current[prefix])
 
     def _report(self, stage: str, step: int, figures: dict[str, float]) -> None:
         if not all(math.isfinite(value) for value in figures.values()):
@@ -215,3 +233,10 @@ class NanoTraining:
         if step % 500 == 0 or step == 100:
             shown = ' '.join(f'{name} {value:.4g}' for name, value in figures.items())
             self._say(f'[{seconds:6.1f} s] {stage} {step}: {shown}')
+
+
+def _under(prefix: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The network's values, or the decoder's without the prefix of their names."""
+    if prefix:
+        return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
+    return {k: v for k, v in values.items() if not k.startswith(_DECODER)}

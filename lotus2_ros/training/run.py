@@ -67,13 +67,29 @@ class TrainingRun:
         bfloat16 = self.settings.precision == 'bfloat16'
         return torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16)
 
-    def feed(self) -> SampleFeed:
-        """An empty feed of encoded samples of all sizes."""
+    def feed(
+        self, prepare: Callable[[EncodedBatch], EncodedBatch] | None = None, *, batch: int = 0
+    ) -> SampleFeed:
+        """An empty feed of encoded samples of all sizes.
+
+        Args:
+            prepare: adds the core's latents to samples, once each, when they are rendered.
+            batch: samples drawn at a time, if not the settings' `batch`.
+        """
         settings = self.settings
         capacity = max(settings.batch, settings.stored_samples)
-        stores = [SampleStore(capacity, *size, self.device) for size in settings.sizes]
+        stores = [
+            SampleStore(capacity, *size, self.device, coarse=prepare is not None)
+            for size in settings.sizes
+        ]
+
+        def refill(index: int) -> EncodedBatch:
+            samples = self._refill(index)
+            return samples if prepare is None else prepare(samples)
+
+        drawn = batch or settings.batch
         return SampleFeed(
-            stores, self._refill, batch=settings.batch, reuse=settings.reuse,
+            stores, refill, batch=drawn, reuse=settings.reuse * settings.batch / drawn,
             first=min(capacity, 8 * settings.batch),
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ after one another.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,12 +30,15 @@ class EncodedBatch:
         wanted: by task, (B, 16, h, w) latents of the maps.
         maps: by task, (B, 1 or 3, H, W) maps in [-1, 1]; disparity has one channel.
         bounds: (B, 2) disparities in 1/m that -1 and 1 stand for.
+        coarse: by task, (B, 16, h, w) latents that the core predicts; only the sharpener's stage
+            has them.
     """
 
     image: Tensor
     wanted: dict[str, Tensor]
     maps: dict[str, Tensor]
     bounds: Tensor
+    coarse: dict[str, Tensor] = field(default_factory=dict)
 
     def part(self, count: int) -> EncodedBatch:
         """The first few samples."""
@@ -44,6 +47,7 @@ class EncodedBatch:
             {task: value[:count] for task, value in self.wanted.items()},
             {task: value[:count] for task, value in self.maps.items()},
             self.bounds[:count],
+            {task: value[:count] for task, value in self.coarse.items()},
         )
 
 
@@ -64,7 +68,15 @@ def encode_sample(vae: Any, sample: Sample, encode: Encode) -> EncodedBatch:
 class SampleStore:
     """The newest samples of one size; the oldest make room for new ones."""
 
-    def __init__(self, capacity: int, height: int, width: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        height: int,
+        width: int,
+        device: torch.device,
+        *,
+        coarse: bool = False,
+    ) -> None:
         """Make an empty store.
 
         Args:
@@ -72,6 +84,7 @@ class SampleStore:
             height: of the pictures, px.
             width: of the pictures, px.
             device: to keep them on.
+            coarse: the samples have coarse latents.
         """
         self.capacity = capacity
         self.filled = 0
@@ -83,6 +96,7 @@ class SampleStore:
         latent = (16, height // 8, width // 8)
         self._image = rows(*latent)
         self._wanted = {task: rows(*latent) for task in TASKS}
+        self._coarse = {task: rows(*latent) for task in TASKS} if coarse else {}
         self._maps = {DEPTH: rows(1, height, width), NORMALS: rows(3, height, width)}
         self._bounds = torch.empty(capacity, 2, device=device)
 
@@ -95,6 +109,8 @@ class SampleStore:
         for task in TASKS:
             self._wanted[task][rows] = batch.wanted[task].half()
             self._maps[task][rows] = batch.maps[task].half()
+        for task, kept in self._coarse.items():
+            kept[rows] = batch.coarse[task].half()
         self._next = (self._next + count) % self.capacity
         self.filled = min(self.filled + count, self.capacity)
 
@@ -105,6 +121,7 @@ class SampleStore:
             {task: value[rows].float() for task, value in self._wanted.items()},
             {task: value[rows].float() for task, value in self._maps.items()},
             self._bounds[rows],
+            {task: value[rows].float() for task, value in self._coarse.items()},
         )
 
 

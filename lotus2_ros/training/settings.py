@@ -108,6 +108,7 @@ class TrainingSettings:
     Attributes:
         architecture: of the model.
         vae: optimisation of the autoencoder.
+        decoder: optimisation of the autoencoder's decoder by itself, on maps.
         core: optimisation of base, core adapters, LCM and prompt constants together.
         sharpener: optimisation of the sharpener's adapters.
         sizes: (height, width) of the training pictures; one is drawn each step. All have the same
@@ -118,6 +119,10 @@ class TrainingSettings:
         stored_samples: samples of each size kept to draw batches from; 0.8 MB each at 320x240.
         vae_batch: pictures a step of the autoencoder; images, depth and normal maps mixed.
         latent_noise_weight: weight of the autoencoder's KL term.
+        edge_weight: weight of the decoder stage's loss of depth edges.
+        edge_radius: pixels that the sharpener's truth may be moved by towards the core's map; 0 is
+            the paper's recipe.
+        decoder_with_core: keep training the decoder in the core's stage, by its decoded losses.
         decoded_share: share of a batch whose prediction is also compared after decoding.
         decoded_weight: weight of that comparison's absolute error.
         relative_weight: weight of its relative error of depth, aligned as evaluation does.
@@ -133,6 +138,9 @@ class TrainingSettings:
     vae: Optimisation = field(
         default_factory=lambda: Optimisation(seconds=80, rate=2e-3, betas=(0.9, 0.99))
     )
+    decoder: Optimisation = field(
+        default_factory=lambda: Optimisation(seconds=90, rate=1e-3, decay=0.0)
+    )
     core: Optimisation = field(
         default_factory=lambda: Optimisation(seconds=740, rate=1.5e-3, muon=True)
     )
@@ -146,6 +154,9 @@ class TrainingSettings:
     stored_samples: int = 12_288
     vae_batch: int = 64
     latent_noise_weight: float = 1e-4
+    edge_weight: float = 0.5
+    edge_radius: int = 1
+    decoder_with_core: bool = False
     decoded_share: float = 0.5
     decoded_weight: float = 1.0
     relative_weight: float = 4.0

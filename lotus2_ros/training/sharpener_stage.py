@@ -1,13 +1,20 @@
-"""Stage two: the detail sharpener, a rectified flow from the core's latent to the true one.
+"""Stage two: the detail sharpener, a rectified flow from the core's latent to a sharper one.
 
 Minimises |(z_c - z_f) - g(z_t, t)|² with z_t = t z_c + (1 - t) z_f, where z_c comes from the
-trained core and z_f is the ground truth's latent; for a part of each batch the fine latent that the
-velocity implies, z_t - t g, is also compared after decoding, as in the core's stage. Only the
-sharpener's adapters are trained.
+trained core and z_f is the latent of edge-tolerant truth; for a part of each batch the fine latent
+that the velocity implies, z_t - t g, is also compared after decoding, as in the core's stage. Only
+the sharpener's adapters are trained.
+
+In the paper z_f is the truth's own latent (`edge_radius` 0). The flow is deterministic and so is
+z_c, and what z_c does not know about the place of an edge nothing in the flow can decide: the best
+answer is the mean of all places, which is the slope that z_c has already. So here each pixel of
+truth may come from a neighbour, whichever is nearest to the decoded z_c: the edge is sharp and
+lies where the core has put it, a target that z_c determines.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 
@@ -16,11 +23,12 @@ from torch import Tensor
 
 from lotus2_ros.model.flow import MAX_STEPS, dynamic_shift
 from lotus2_ros.training.core_stage import decoded_losses
+from lotus2_ros.training.edges import edge_tolerant
 from lotus2_ros.training.optimiser import Optimiser
 from lotus2_ros.training.random_draws import Draws
 from lotus2_ros.training.recording import Descent, Figures, RecordedStep
 from lotus2_ros.training.run import REPORT_EVERY, TrainingRun
-from lotus2_ros.training.sample_store import SampleStore
+from lotus2_ros.training.sample_store import EncodedBatch, SampleStore
 from lotus2_ros.training.scheduler import SCHEDULER_CONFIG
 from lotus2_ros.types import DEPTH, TASKS
 
@@ -58,7 +66,7 @@ def train_sharpener(run: TrainingRun, optimiser: Optimiser, *, until: float = fl
         until: seconds of wall-clock time after which it stops early.
     """
     settings, clock = run.settings, optimiser.clock
-    feed = run.feed()
+    feed = run.feed(functools.partial(with_coarse, run))
     descent = Descent(optimiser, enabled=run.recorded)
     rows = [torch.zeros(settings.batch, dtype=torch.int64, device=run.device) for _ in feed.stores]
     times = {task: torch.zeros(settings.batch, device=run.device) for task in TASKS}
@@ -81,6 +89,27 @@ def train_sharpener(run: TrainingRun, optimiser: Optimiser, *, until: float = fl
             run.tell('sharpener', clock.steps, figures)
 
 
+@torch.no_grad()
+def with_coarse(run: TrainingRun, batch: EncodedBatch) -> EncodedBatch:
+    """Add the core's latents to samples, and put edge-tolerant truth in the place of truth.
+
+    Done once for each rendered sample, as the core no longer changes.
+    """
+    radius = run.settings.edge_radius
+    coarse, wanted, maps = {}, dict(batch.wanted), dict(batch.maps)
+    with run.autocast():
+        for task in TASKS:
+            coarse[task] = run.network.core(batch.image, task).float()
+            if radius > 0:
+                decoded = run.decode(run.vae, coarse[task]).float().clamp(-1, 1)
+                if task == DEPTH:
+                    decoded = decoded.mean(1, keepdim=True)
+                maps[task] = edge_tolerant(batch.maps[task], decoded, radius)
+                picture = maps[task].expand(-1, 3, -1, -1).contiguous()
+                wanted[task] = run.encode(run.vae, picture).float()
+    return dataclasses.replace(batch, wanted=wanted, maps=maps, coarse=coarse)
+
+
 def flow_losses(
     run: TrainingRun, store: SampleStore, rows: Tensor, times: dict[str, Tensor]
 ) -> tuple[Tensor, Figures]:
@@ -93,9 +122,7 @@ def flow_losses(
     figures: Figures = {}
     with run.autocast():
         for task, time in times.items():
-            with torch.no_grad():
-                coarse = run.network.core(batch.image, task).float()
-            fine = batch.wanted[task]
+            coarse, fine = batch.coarse[task], batch.wanted[task]
             share = time[:, None, None, None]
             state = share * coarse + (1 - share) * fine
             # The scheduler has 10 training steps, so its timestep is 10 t, and the transformer is

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from lotus2_ros.errors import SettingsError
 from lotus2_ros.training.optimiser import Optimiser
 
 
@@ -37,7 +38,7 @@ class RunState:
         vae: weights, or None before the first stage.
         scaling: the latents' (scaling_factor, shift_factor), or None until the VAE is finished.
         network: weights, or None before the core stage.
-        stages: by name: 'vae', 'core', 'sharpener'.
+        stages: by name: 'vae', 'decoder', 'core', 'sharpener'.
         runs: how often the run was started; seeds the scenes, so that no run repeats another's.
     """
 
@@ -64,12 +65,21 @@ class RunState:
         )
 
     def restore(self, name: str, optimiser: Optimiser) -> None:
-        """Set an optimiser to a stage's recorded progress; nothing happens if there is none."""
+        """Set an optimiser to a stage's recorded progress; nothing happens if there is none.
+
+        Raises:
+            SettingsError: the stage trained other parameters.
+        """
         if name not in self.stages:
             return
         stage = self.stages[name]
         optimiser.clock.resume(stage.seconds, stage.steps)
         if stage.average is not None:
+            if stage.average.keys() != optimiser.average.keys():
+                raise SettingsError(
+                    f'the {name} stage was begun with other parameters to train: go on with the '
+                    'settings it was begun with, or begin in another folder'
+                )
             for key, value in optimiser.average.items():
                 value.copy_(stage.average[key])
         if stage.moments is not None:

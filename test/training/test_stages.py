@@ -23,12 +23,13 @@ TINY = Architecture(
 )  # fmt: skip
 
 
-def settings(vae: int, core: int, sharpener: int) -> TrainingSettings:
+def settings(vae: int, core: int, sharpener: int, decoder: int = 2) -> TrainingSettings:
     def stage(steps: int) -> Optimisation:
         return Optimisation(seconds=1e9, steps=steps, rate=3e-3, warmup=3)
 
     return TrainingSettings(
         architecture=TINY, vae=stage(vae), core=stage(core), sharpener=stage(sharpener),
+        decoder=stage(decoder),
         sizes=((32, 48), (48, 32)), batch=4, vae_batch=6, textures=4, precision='float32',
         compiled=False, recorded=False, stored_samples=8,
     )  # fmt: skip
