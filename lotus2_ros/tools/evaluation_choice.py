@@ -36,6 +36,13 @@ def add_benchmark_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument('--limit', type=int, default=None, metavar='N', help='first N samples only')
     group.add_argument('--scenes', type=int, default=SCENES, help='number of held-out scenes')
+    group.add_argument(
+        '--held-out',
+        type=Path,
+        default=None,
+        metavar='FILE',
+        help='keep held-out scenes here (.npz): read if it is there, else rendered and written',
+    )
     group.add_argument('--size', default='320x240', help='width x height of held-out scenes')
     group.add_argument(
         '--data',
@@ -95,7 +102,7 @@ def chosen_benchmarks(args: argparse.Namespace) -> list[Benchmark | FlickerSeque
 def _open(name: str, args: argparse.Namespace) -> Benchmark | FlickerSequence:
     if name == 'held-out':
         width, height = _size(args.size)
-        return HeldOut(args.scenes, height, width)
+        return HeldOut(args.scenes, height, width, args.held_out)
     if name == 'motorcycle':
         return Motorcycle()
     if name == 'mujoco':

@@ -22,6 +22,7 @@ from lotus2_ros.training.evaluation.depth_metrics import depth_errors
 from lotus2_ros.training.held_out import HeldOutScene
 from lotus2_ros.training.network import CORE, TwoStageNetwork, slot
 from lotus2_ros.training.optimiser import Clock, Optimiser
+from lotus2_ros.training.random_draws import Draws
 from lotus2_ros.training.recording import Descent, Figures, RecordedStep
 from lotus2_ros.training.run import REPORT_EVERY, TrainingRun
 from lotus2_ros.training.sample_store import SampleStore
@@ -81,10 +82,10 @@ class Judged:
 
 
 def train_variant(run: TrainingRun, variant: Variant, settings: Optimisation) -> TwoStageNetwork:
-    """Train a fresh network; the run's own is put back afterwards.
+    """Train a fresh network on scenes that are the same for every variant.
 
     Args:
-        run: autoencoder, scenes and recipe.
+        run: autoencoder, scenes and recipe; its stream of scenes begins anew.
         variant: what to train.
         settings: of the optimisation; lengths by steps make variants comparable.
     """
@@ -94,7 +95,10 @@ def train_variant(run: TrainingRun, variant: Variant, settings: Optimisation) ->
         network = TwoStageNetwork(run.settings.architecture, run.device)
     if run.settings.compiled:
         network.compile_blocks()
-    own = dataclasses.replace(run, network=network)
+    seed = run.settings.seed
+    run.source.restart(seed + 1)
+    draws = Draws(torch.Generator(run.device).manual_seed(seed))
+    own = dataclasses.replace(run, network=network, draws=draws)
     optimiser = Optimiser(network.core_parameters(), Clock(settings))
     feed = own.feed()
     descent = Descent(optimiser, enabled=own.recorded)

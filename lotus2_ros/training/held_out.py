@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +45,12 @@ class HeldOutScene:
 
 
 def held_out_scenes(
-    count: int, *, height: int = 240, width: int = 320, photographs: Path | None = None
+    count: int,
+    *,
+    height: int = 240,
+    width: int = 320,
+    photographs: Path | None = None,
+    chosen: Container[int] | None = None,
 ) -> Iterator[HeldOutScene]:
     """Render the first `count` evaluation scenes on the CPU.
 
@@ -56,12 +61,16 @@ def held_out_scenes(
         height: H.
         width: W.
         photographs: folder with the photographs, if not where the packages keep them.
+        chosen: indices of the scenes to render, of all; None is all.
     """
     generator = torch.Generator().manual_seed(SEED)
     images = load_photographs(HELD_OUT_PHOTOGRAPHS, photographs)
     textures = build_pyramid(images, Draws(generator), _TEXTURES)
     source = SceneSource(textures, generator, chunk=_CHUNK)
-    for _ in range(count):
+    for index in range(count):
+        if chosen is not None and index not in chosen:
+            source.skip(1, height, width)
+            continue
         sample = source.draw(1, height, width)
         rgb = ((sample.image[0].permute(1, 2, 0) * 0.5 + 0.5) * 255).round().byte().numpy()
         disparity = sample.disparity[0, 0].numpy()

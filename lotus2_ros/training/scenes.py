@@ -151,6 +151,16 @@ class SceneSource:
             scene, materials, lights, development, self._textures, height, width, self._chunk
         )
 
+    def restart(self, seed: int) -> None:
+        """Begin another stream of scenes, whatever was drawn before."""
+        self._draws = Draws(torch.Generator(self._draws.device).manual_seed(seed))
+        self._waiting.clear()
+
+    def skip(self, batch: int, height: int, width: int) -> None:
+        """Draw B new scenes and leave them unrendered."""
+        self._next(batch)
+        sample_development(self._draws, batch, height, width)
+
     def _next(self, batch: int) -> tuple[Scene, Materials, Lights]:
         """Parameters of the next B scenes; many are drawn together, as each draw is tiny."""
         waiting = self._waiting.setdefault(batch, [])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from lotus2_ros.training.evaluation.benchmark import Rules, Sample, Skipped
 from lotus2_ros.training.evaluation.depth_alignment import DepthRange
 from lotus2_ros.training.evaluation.errors import EvaluationError
-from lotus2_ros.training.held_out import FARTHEST, held_out_scenes
+from lotus2_ros.training.held_out import FARTHEST, HeldOutScene, held_out_scenes
+from lotus2_ros.training.held_out_file import kept_scenes
 
 NEAREST = 0.2
 """Smallest depth in metres after alignment: nearer is no robot's camera."""
@@ -33,26 +35,38 @@ class HeldOut:
         count: number of scenes.
         height: of a picture.
         width: of a picture.
+        file: scenes are read from here, or rendered and written where there is none; None renders
+            them one by one as they are asked for.
     """
 
     count: int = SCENES
     height: int = 240
     width: int = 320
+    file: Path | None = None
     name: str = 'held-out'
     rules: Rules = field(default=Rules(DepthRange(NEAREST, FARTHEST), normals=True))
 
     @property
     def title(self) -> str:
         """Heading of its table."""
-        return f"held-out scenes of training's own renderer, {self.width}x{self.height}"
+        title = f"held-out scenes of training's own renderer, {self.width}x{self.height}"
+        return title if self.file is None else f'{title}, kept in {self.file}'
 
     def __len__(self) -> int:
         return self.count
 
     def samples(self, limit: int | None = None) -> Iterator[Sample | Skipped]:
-        """Render the scenes one after the other."""
+        """The scenes one after the other.
+
+        Raises:
+            HeldOutFileError: the file cannot be used.
+        """
         count = self.count if limit is None else min(limit, self.count)
-        scenes = held_out_scenes(count, height=self.height, width=self.width)
+        scenes: Iterable[HeldOutScene]
+        if self.file is None:
+            scenes = held_out_scenes(count, height=self.height, width=self.width)
+        else:
+            scenes = kept_scenes(self.file, count, height=self.height, width=self.width)
         for index, scene in enumerate(scenes):
             name = f'scene_{index:04d}'
             if np.count_nonzero(scene.valid) < LEAST_VALID * scene.valid.size:
