@@ -11,6 +11,7 @@ from typing import Any
 
 import rclpy
 from geometry_msgs.msg import PoseStamped
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -199,7 +200,12 @@ class RobotNode(Node):
         )
 
     def _send(self, topic: str, message: Any) -> None:
-        self._published[topic].publish(message)
+        try:
+            self._published[topic].publish(message)
+        except RCLError:
+            if self.context.ok():
+                raise
+            # A signal has ended the context while this was at work: the spin ends next.
 
     def _tick(self) -> None:
         """All light things that are due, in the order of time, and one that is not light."""

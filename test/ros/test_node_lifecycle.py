@@ -55,7 +55,7 @@ def worker_processes() -> list[psutil.Process]:
 
 
 def change_state(rig: Rig, transition: int) -> bool:
-    """Over the service, as a lifecycle manager does; it must answer within a second."""
+    """Over the service, as a lifecycle manager does; Nav2's waits five seconds for an answer."""
     client = rig.peer.create_client(ChangeState, '/depth_node/change_state')
     assert client.wait_for_service(10.0)
     request = ChangeState.Request(transition=Transition(id=transition))
@@ -63,7 +63,7 @@ def change_state(rig: Rig, transition: int) -> bool:
     future = client.call_async(request)
     wait_until(future.done, 10.0, f'an answer to transition {transition}')
     if transition == Transition.TRANSITION_CONFIGURE:
-        assert time.monotonic() - start < 1.5
+        assert time.monotonic() - start < 5.0
     rig.peer.destroy_client(client)
     return bool(future.result().success)
 
@@ -118,7 +118,7 @@ def test_cleanup_and_shutdown_are_quick_while_loading(rig: Rig) -> None:
     wait_until(worker_processes, what='the worker process')
     start = time.monotonic()
     assert change_state(rig, Transition.TRANSITION_CLEANUP)
-    assert time.monotonic() - start < 3.0
+    assert time.monotonic() - start < 5.0
     assert worker_processes() == []
     assert change_state(rig, Transition.TRANSITION_CONFIGURE)
     assert change_state(rig, Transition.TRANSITION_ACTIVATE)

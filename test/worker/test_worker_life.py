@@ -71,7 +71,7 @@ def test_a_killed_or_hung_worker_is_replaced_and_keeps_its_options(
     assert client.submit(photo, tasks=TASKS, context='hung')
     started = time.monotonic()
     recorder.wait_state('recovering')
-    assert 1.5 < time.monotonic() - started < 10.0
+    assert 1.5 < time.monotonic() - started < 60.0
     assert 'hangs' in client.reason
     recorder.wait_state('ready')
     assert wait_gone(second)
@@ -225,7 +225,7 @@ def test_start_and_stop_leave_nothing_behind(tiny_settings: ModelSettings) -> No
         started = time.monotonic()
         client.stop()
         client.stop()
-        assert time.monotonic() - started < 2.0
+        assert time.monotonic() - started < 10.0
         assert client.state == 'stopped'
         assert client.pid is None
     assert resources() == before
@@ -239,7 +239,7 @@ def test_stop_is_prompt_while_waiting_to_restart(tiny_settings: ModelSettings) -
     recorder.wait(lambda: len(recorder.states) >= 6)
     started = time.monotonic()
     client.stop()
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 10.0
     assert recorder.states[-1][0] == 'stopped'
 
 
