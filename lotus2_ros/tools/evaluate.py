@@ -53,7 +53,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model', nargs='?', default='nano', help='nano, a folder or a hub id')
     parser.add_argument('--base', default=None, help='FLUX base, if the model folder has none')
     parser.add_argument('--device', default=None, help='cuda, cuda:N, cpu or auto')
-    parser.add_argument('--precision', default=None, help='float32, bfloat16 or auto')
+    parser.add_argument('--precision', default=None, help='float32, bfloat16, fp8 or auto')
+    parser.add_argument('--acceleration', default=None, help='on, off or auto')
     parser.add_argument('--threads', type=int, default=0, metavar='N', help='CPU threads; 0: all')
     parser.add_argument(
         '--max-side',
@@ -88,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
         base=args.base,
         device=args.device,
         precision=args.precision,
+        acceleration=args.acceleration,
         cpu_threads=args.threads,
         sharpener=args.sharpen_steps > 0,
     )

@@ -63,6 +63,7 @@ def run_occupancy(args: argparse.Namespace) -> int:
         base=args.base,
         device=args.device,
         precision=args.precision,
+        acceleration=args.acceleration,
         cpu_threads=args.threads,
         sharpener=False,
     )

@@ -32,6 +32,45 @@ def test_auto_takes_the_gpu_and_bfloat16(folder):
     assert info['gpu_memory_bytes'] > 0
 
 
+def test_auto_accelerates_where_it_can(folder):
+    pytest.importorskip('triton')
+    capable = torch.cuda.get_device_capability() >= (8, 0)
+    info = Lotus2Predictor.from_pretrained(folder, device='cuda').info()
+    assert info['acceleration'] == ('on' if capable else 'off')
+
+
+@pytest.fixture
+def accelerated(folder):
+    """Makes predictors on the network for GPUs, which are checked when they are loaded."""
+    pytest.importorskip('triton')
+
+    def load(precision):
+        least = (8, 9) if precision == 'fp8' else (8, 0)
+        if torch.cuda.get_device_capability() < least:
+            pytest.skip(f'{precision} needs compute capability {least}')
+        return Lotus2Predictor.from_pretrained(
+            folder, device='cuda', precision=precision, acceleration='on'
+        )
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ('precision', 'tolerance'), [('float32', 1e-4), ('bfloat16', 0.02), ('fp8', 0.05)]
+)
+@pytest.mark.parametrize('steps', [0, 4])
+def test_accelerated_is_near_the_same_arithmetic_on_a_cpu(
+    accelerated, folder, precision, tolerance, steps
+):
+    theirs = Lotus2Predictor.from_pretrained(
+        folder, device='cpu', precision=precision, acceleration='on'
+    )
+    value, expected = (
+        p.predict(image(), sharpen_steps=steps).disparity for p in (accelerated(precision), theirs)
+    )
+    assert np.linalg.norm(value - expected) / np.linalg.norm(expected) < tolerance
+
+
 @pytest.mark.parametrize('steps', [0, 4])
 def test_float32_agrees_with_the_cpu(folder, steps):
     on_gpu = Lotus2Predictor.from_pretrained(folder, device='cuda', precision='float32')
@@ -50,9 +89,17 @@ def test_bfloat16_is_near_float32(folder):
     assert 0 < error < 0.05
 
 
-@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
-def test_same_bytes_whatever_ran_before(folder, precision):
-    predictor = Lotus2Predictor.from_pretrained(folder, device='cuda', precision=precision)
+@pytest.mark.parametrize('acceleration', ['off', 'on'])
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16', 'fp8'])
+def test_same_bytes_whatever_ran_before(folder, accelerated, precision, acceleration):
+    if acceleration == 'on':
+        predictor = accelerated(precision)
+    elif precision == 'fp8':
+        pytest.skip('fp8 needs acceleration')
+    else:
+        predictor = Lotus2Predictor.from_pretrained(
+            folder, device='cuda', precision=precision, acceleration='off'
+        )
     first = predictor.predict(image(), sharpen_steps=2)
     predictor.predict(image(64, 96, seed=1), sharpen_steps=1)
     again = predictor.predict(image(), sharpen_steps=2)
