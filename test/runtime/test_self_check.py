@@ -141,3 +141,18 @@ def test_the_check_leaves_no_trace(folder):
 def test_relative_error():
     assert relative_error(torch.tensor([3.0, 5.0]), torch.tensor([3.0, 4.0])) == pytest.approx(0.2)
     assert np.isnan(relative_error(torch.tensor([1.0]), torch.tensor([float('nan')])))
+
+
+@pytest.mark.parametrize('precision', PRECISIONS)
+def test_one_wrong_layer_of_a_deep_network_is_named(precision):
+    """It changes nano's latent by less than the tolerance of fp8."""
+    stages = load('nano', precision)
+    layer = stages.model.tasks['depth'].core_transformer._singles[5]._up
+    if precision == 'fp8':
+        layer.scale = layer.scale.clone()
+        layer.scale[0, :8] *= 2
+    else:
+        layer.weight = layer.weight.clone()
+        layer.weight[:8] *= 2
+    with pytest.raises(SelfCheckError, match=r'accelerated depth core in singles\.5\.up differs'):
+        check(stages)

@@ -6,11 +6,12 @@ attention run once for both; each matrix product writes where the next step read
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lotus2_ros.model.inference.blocks import DoubleBlock, Heads, SingleBlock, Stream
 from lotus2_ros.model.inference.fast.attention import attend, best_backend
@@ -89,6 +90,19 @@ class FastTransformer:
         """The network that it was made from, to be held against."""
         return self._network
 
+    def layers(self) -> Iterator[tuple[str, RowLinear, nn.Module]]:
+        """Every linear layer of the blocks: its name, and the plain network's own of that name."""
+        for index, (double, block) in enumerate(
+            zip(self._doubles, self._network.doubles, strict=True)
+        ):
+            for name, fast in double.layers():
+                yield f'doubles.{index}.{name}', fast, block.get_submodule(name)
+        for index, (single, block) in enumerate(
+            zip(self._singles, self._network.singles, strict=True)
+        ):
+            for name, fast in single.layers():
+                yield f'singles.{index}.{name}', fast, block.get_submodule(name)
+
     @torch.no_grad()
     def __call__(self, latent: Tensor, timestep: float) -> Tensor:
         """Run on a latent (B, 16, h, w), h and w even, at a timestep of 0 to 1000: same shape."""
@@ -144,6 +158,12 @@ class _FastDouble:
         self.first = self._image.qkv.wanted | self._text.qkv.wanted
         self.second = self._image.up.wanted | self._text.up.wanted
 
+    def layers(self) -> Iterator[tuple[str, RowLinear]]:
+        """Each layer by the name that it has in a `DoubleBlock`."""
+        for name, stream in (('image', self._image), ('text', self._text)):
+            yield f'{name}.heads.qkv', stream.qkv
+            yield from ((f'{name}.{part}', getattr(stream, part)) for part in ('out', 'up', 'down'))
+
     def attend(self, rows: Rows, sequences: Sequences, turns: Turns, backend: Any) -> Tensor:
         """What attention brings (B * S, D)."""
         heads = _both(rows, sequences, self._text.qkv, self._image.qkv)
@@ -183,6 +203,10 @@ class _FastSingle:
         self.wanted = self._qkv.wanted | self._up.wanted
         if isinstance(self._down, PlainLinear):
             self._parts = self._down.inputs(0, self._width), self._down.inputs(self._width)
+
+    def layers(self) -> Iterator[tuple[str, RowLinear]]:
+        """Each layer by the name that it has in a `SingleBlock`."""
+        yield from (('heads.qkv', self._qkv), ('up', self._up), ('down', self._down))
 
     def run(self, rows: Rows, sequences: Sequences, turns: Turns, backend: Any) -> Tensor:
         """What the block brings to all rows (B * S, D)."""
