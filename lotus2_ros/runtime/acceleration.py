@@ -8,6 +8,7 @@ from lotus2_ros.errors import DeviceError, SettingsError
 from lotus2_ros.model.inference.fast.transformer import FastTransformer
 from lotus2_ros.model.loading import Lotus2Model
 from lotus2_ros.runtime.device import AUTO, device_name
+from lotus2_ros.settings import ModelSettings
 
 ON, OFF = 'on', 'off'
 CHOICES = (AUTO, OFF, ON)
@@ -23,8 +24,8 @@ def choose_acceleration(
     """Whether to accelerate, and, where not, why.
 
     Args:
-        setting: 'on', 'off'; None or 'auto' is on where a GPU can, off elsewhere. On a CPU, on is
-            possible too: the same arithmetic, no faster.
+        setting: 'on', 'off'; 'auto' is on where a GPU can, off elsewhere; None is the setting's
+            default. On a CPU, on is possible too: the same arithmetic, no faster.
         device: that the model runs on.
         eight_bits: whether its weights are in 8 bits.
 
@@ -32,7 +33,7 @@ def choose_acceleration(
         SettingsError: an unknown word.
         DeviceError: it is on, and something is missing; says what.
     """
-    word = setting or AUTO
+    word = setting or ModelSettings.defaults()['acceleration']
     if word not in CHOICES:
         raise SettingsError(f'acceleration is {setting!r}; allowed: {", ".join(CHOICES)}')
     if word == OFF:

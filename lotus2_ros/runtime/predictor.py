@@ -59,8 +59,8 @@ class Lotus2Predictor:
             device: 'cpu', 'cuda', 'cuda:N'; None or 'auto' chooses, see `choose_device`.
             precision: 'float32', 'bfloat16' or 'fp8'; None or 'auto' chooses, see
                 `choose_precision`.
-            acceleration: 'on' or 'off'; None or 'auto' chooses, see `choose_acceleration`. On, the
-                network for GPUs is held against the plain one before it is used.
+            acceleration: 'on', 'off', 'auto' or None, the default, see `choose_acceleration`. On,
+                the network for GPUs is held against the plain one before it is used.
             sharpener: load the detail sharpeners too.
             max_side: longest side in pixels that the network sees; 0 is the model's own limit.
             cpu_threads: threads of torch on the CPU; 0 leaves them as they are. This holds for

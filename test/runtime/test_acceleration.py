@@ -81,7 +81,7 @@ def test_gpus(graphics_card, capability, eight_bits, expected):
 
 def test_a_gpu_without_triton(graphics_card):
     graphics_card((9, 0), triton=False)
-    assert not choose_acceleration(None, CUDA, eight_bits=False)[0]
+    assert not choose_acceleration('auto', CUDA, eight_bits=False)[0]
     with pytest.raises(DeviceError, match='Triton cannot be imported'):
         choose_acceleration('on', CUDA, eight_bits=False)
 
@@ -151,7 +151,7 @@ def test_fp8_is_the_same_prepared_or_not(folder, tmp_path):
 
 @pytest.mark.parametrize(
     ('acceleration', 'reason'),
-    [('off', 'acceleration is off'), (None, 'acceleration is auto and cpu is no CUDA GPU')],
+    [('off', 'acceleration is off'), ('auto', 'acceleration is auto and cpu is no CUDA GPU')],
 )
 def test_fp8_needs_acceleration_where_nothing_is_prepared(folder, acceleration, reason):
     with pytest.raises(SettingsError, match=f'precision is fp8.*{reason}; set acceleration to on'):
