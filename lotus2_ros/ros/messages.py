@@ -7,6 +7,7 @@ element by element, a hundred times slower.
 from __future__ import annotations
 
 import array
+import importlib
 import sys
 from collections.abc import Sequence
 
@@ -25,6 +26,18 @@ _LAYOUT = {
     'mono8': (np.uint8, 1),
 }
 _BIG_ENDIAN = sys.byteorder == 'big'
+
+
+def optional_message(package: str, name: str) -> type | None:
+    """A message type of a package that not every installation has, or None."""
+    try:
+        module = importlib.import_module(f'{package}.msg')
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition('.')[0] != package:
+            raise
+        return None
+    kind: type = getattr(module, name)
+    return kind
 
 
 def image_message(pixels: AnyArray, encoding: str, header: Header) -> Image:

@@ -25,7 +25,7 @@ from std_msgs.msg import Header
 from lotus2_ros.errors import Lotus2Error
 from lotus2_ros.geometry.rigid import inverse
 from lotus2_ros.ros.camera import camera_info_message
-from lotus2_ros.ros.messages import image_message
+from lotus2_ros.ros.messages import image_message, optional_message
 from lotus2_ros.ros.parameters import ParameterBridge
 from lotus2_ros.ros.qos import output_qos, overridable
 from lotus2_ros.ros.robot_messages import (
@@ -33,7 +33,6 @@ from lotus2_ros.ros.robot_messages import (
     lens_info_message,
     lidar_message,
     odometry_message,
-    optional_message,
     pose_message,
     reference_message,
     stamp_of,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -32,18 +31,6 @@ _POINT_FIELDS = (
     *(('intensity', 12, '<f4'), ('ring', 16, '<u2'), ('time', 18, '<f4')),
 )
 """The layout that drivers of spinning lidars use; time is seconds since the header's stamp."""
-
-
-def optional_message(package: str, name: str) -> type | None:
-    """A message type of a package that not every installation has, or None."""
-    try:
-        module = importlib.import_module(f'{package}.msg')
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition('.')[0] != package:
-            raise
-        return None
-    kind: type = getattr(module, name)
-    return kind
 
 
 def stamp_of(nanoseconds: int) -> Time:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +15,7 @@ from sensor_msgs.msg import Image, Imu, PointCloud2
 
 from lotus2_ros.geometry.rigid import from_rotation_vector, rotation_vector
 from lotus2_ros.geometry.scale.estimate import NoScale
+from lotus2_ros.ros.messages import optional_message
 from lotus2_ros.ros.scale_history import Predicted, PredictionHistory
 from lotus2_ros.ros.scale_readings import read_pose, stamp_ns
 from lotus2_ros.settings import NodeSettings
@@ -182,7 +181,10 @@ class ReferenceFeeds:
     def _on_pose(self, message: Any, pose: Any) -> None:
         entry = _Pose(stamp_ns(message), message.header.frame_id, read_pose(pose))
         with self._lock:
-            if self._poses and entry.stamp <= self._poses[-1].stamp:
+            last = self._poses[-1].stamp if self._poses else -1
+            if entry.stamp == last:
+                return  # the same pose on both topics
+            if entry.stamp < last:
                 self._poses.clear()  # a clock that was set back: what is there is of another time
             self._poses.append(entry)
 
@@ -199,9 +201,7 @@ class ReferenceFeeds:
 
 def odometry_type() -> Any | None:
     """nav_msgs/Odometry, or None where it is not installed; poses come on odom/pose there."""
-    if importlib.util.find_spec('nav_msgs') is None:
-        return None
-    return importlib.import_module('nav_msgs.msg').Odometry
+    return optional_message('nav_msgs', 'Odometry')
 
 
 def _topics(settings: NodeSettings) -> set[str]:

@@ -27,6 +27,9 @@ from lotus2_ros.geometry.mounting import Mounting
 from lotus2_ros.geometry.rigid import inverse
 from lotus2_ros.geometry.scale.frame_alignment import relation
 from lotus2_ros.photographs import SAMPLES, photographs_in, read_photograph
+from lotus2_ros.ros.messages import optional_message
+from lotus2_ros.ros.scale_feeds import ReferenceFeeds
+from lotus2_ros.settings import NodeSettings
 
 WIDTH, HEIGHT = 320, 240
 A, B = 1.6, 0.12
@@ -102,6 +105,7 @@ class World:
 
     def send(self, reference: Any, stamp: Any, late_s: float = 0.0) -> None:
         topic = {Image: DEPTH, PointCloud2: POINTS, Imu: '/imu', PoseStamped: '/odom/pose'}
+        topic |= {optional_message('nav_msgs', 'Odometry') or object: '/odom'}
         when = stamp.sec * 10**9 + stamp.nanosec - round(late_s * 1e9)
         reference.header.stamp.sec, reference.header.stamp.nanosec = divmod(when, 10**9)
         self.rig.publisher(topic[type(reference)], type(reference)).publish(reference)
@@ -424,6 +428,47 @@ def test_odometry_says_what_it_lacks(world: World) -> None:
     assert rig.set(fixed_frame='map') == (True, '')
     assert world.frame(moved(0.6))['reason'] == 'odometry in another frame'
     assert world.frame(moved(0.8, 'map'))['reason'] != 'odometry in another frame'
+
+
+def test_odometry_and_pose_of_one_moment_are_one_pose() -> None:
+    odometry_type = odometry()
+    callbacks: dict[str, Callable[[Any], None]] = {}
+    feeds = ReferenceFeeds(
+        lambda _kind, topic, callback: callbacks.setdefault(topic, callback), lambda _: None
+    )
+    feeds.apply(NodeSettings(scale_mode='odometry', camera_height=0.6))
+    for second in (1, 2, 3):
+        pose = moved(0.1 * second)
+        pose.header.stamp.sec = second
+        both = odometry_type(header=pose.header)
+        both.pose.pose = pose.pose
+        callbacks['odom'](both)
+        callbacks['odom/pose'](pose)
+    for second in (1.5, 3.0):  # the first one is still there
+        at = feeds.pose_at(round(second * 1e9), 'odom', 0.6)
+        assert isinstance(at, np.ndarray)
+        assert at[1, 3] == pytest.approx(-0.1 * second)
+
+
+def odometry() -> Any:
+    kind = optional_message('nav_msgs', 'Odometry')
+    if kind is None:
+        pytest.skip('nav_msgs is not installed')
+    return kind
+
+
+def test_odometry_is_taken_as_a_pose_is(world: World) -> None:
+    rig, kind = world.rig, odometry()
+    assert rig.set(scale_mode='odometry', camera_height=0.6, scale_sync_s=0.2) == (True, '')
+
+    def driven(forward: float) -> Any:
+        pose = moved(forward)
+        message = kind(header=pose.header)
+        message.pose.pose = pose.pose
+        return message
+
+    world.frame(driven(0.0))
+    assert world.frame(driven(0.01))['reason'] == 'motion too small'
 
 
 @pytest.mark.skipif(importlib.util.find_spec('tf2_ros') is not None, reason='tf2_ros is installed')

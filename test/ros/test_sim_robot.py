@@ -20,8 +20,9 @@ from rig import next_domain, pixels, wait_until
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, Imu, PointCloud2
 
+from lotus2_ros.ros.messages import optional_message
 from lotus2_ros.ros.robot import _Stream
-from lotus2_ros.ros.robot_messages import optional_message, quaternion
+from lotus2_ros.ros.robot_messages import quaternion
 from lotus2_ros.settings import SimulationSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,6 +115,8 @@ def test_every_sensor_is_heard_and_they_agree(start):
         truth__depth=Image, truth__normals=Image, truth__camera_info=CameraInfo,
         truth__camera_pose=PoseStamped, truth__pose=PoseStamped,
     )  # fmt: skip
+    if (odometry := optional_message('nav_msgs', 'Odometry')) is not None:
+        ears.listen(odom=odometry)
     ears.wait(3, *ears.heard)
     before_end = ears.node.get_clock().now().nanoseconds * 1e-9
     code, log = ears.end()
@@ -182,6 +185,12 @@ def test_every_sensor_is_heard_and_they_agree(start):
         last.pose.position.x - first.pose.position.x, last.pose.position.y - first.pose.position.y
     )
     assert way == pytest.approx(0.5 * (seconds(last) - seconds(first)), rel=0.1)
+    if 'odom' in heard:
+        believed = {seconds(m): m.pose for m in heard['odom/pose']}
+        same = [m for m in heard['odom'] if seconds(m) in believed]
+        assert same
+        assert all(m.pose.pose == believed[seconds(m)] for m in same)
+        assert same[-1].twist.twist.linear.x == pytest.approx(0.5, abs=0.1)
     for package in ('nav_msgs', 'tf2_msgs'):
         missing = optional_message(package, {'nav_msgs': 'Odometry'}.get(package, 'TFMessage'))
         assert (f'{package} is not installed' in log) == (missing is None)
