@@ -16,7 +16,9 @@ def test_ablation_writes_a_table_and_a_picture(tmp_path, capsys):
     arguments = ['train', 'ablation', '--start', str(NANO), '--out', str(tmp_path)]
     small = ['--device', 'cpu', '--steps', '1', '--batch', '1', '--scenes', '2', '--size', '48x64']
     assert main([*arguments, *small]) == 0
-    rows = json.loads((tmp_path / 'ablation.json').read_text())
+    written = json.loads((tmp_path / 'ablation.json').read_text())
+    assert written['about']['steps'] == 1
+    rows = [row for judged in written['variants'].values() for row in judged]
     # Three single-step variants and a flow judged at three numbers of steps.
     assert len(rows) == 6
     assert all(row['abs_rel'] > 0 for row in rows)
