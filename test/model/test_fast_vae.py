@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from comparing import normal, relative_error
 from diffusers import AutoencoderKL
 from tiny import VAE, tiny_module
 
@@ -16,15 +17,6 @@ from lotus2_ros.model.latents import decode_latents, encode_images
 def vae(dtype=torch.float32, **config):
     generator = torch.Generator().manual_seed(0)
     return tiny_module(AutoencoderKL, {**VAE, **config}, generator, dtype)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def relative_error(value, expected):
-    value, expected = value.double(), expected.double()
-    return float((value - expected).norm() / expected.norm())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import weakref
 
 import pytest
 import torch
+from comparing import relative_error
 from diffusers import FluxTransformer2DModel
 from tiny import JOINT_DIM, POOLED_DIM, TEXT_TOKENS, TRANSFORMER, tiny_module
 
@@ -41,11 +42,6 @@ def inference(transformer, given):
     """Made from a copy, since the original is used up."""
     transformer = copy.deepcopy(transformer)
     return InferenceTransformer(transformer, given, Modulation(transformer, given))
-
-
-def relative_error(value, expected):
-    value, expected = value.double(), expected.double()
-    return float((value - expected).norm() / expected.norm())
 
 
 @torch.no_grad()

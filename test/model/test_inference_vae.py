@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from comparing import normal, relative_error
 from diffusers import AutoencoderKL
 from tiny import VAE, tiny_module
 
@@ -26,15 +27,6 @@ def prepared(original):
     fast = copy.deepcopy(original)
     prepare_for_cpu(fast, SOURCE)
     return fast
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def relative_error(value, expected):
-    value, expected = value.double(), expected.double()
-    return float((value - expected).norm() / expected.norm())
 
 
 @pytest.mark.parametrize(

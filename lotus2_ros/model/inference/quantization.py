@@ -12,7 +12,7 @@ EIGHT_BIT_NAME = 'fp8'
 SCALE = '.weight_scale'
 """End of the key beside `<layer>.weight`."""
 
-_LARGEST = torch.finfo(EIGHT_BITS).max
+LARGEST = torch.finfo(EIGHT_BITS).max
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -25,8 +25,8 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
         (out, in) in e4m3, and (out,) float32 that its rows are multiplied by.
     """
     peak = weight.abs().amax(dim=1)
-    scale = torch.where(peak > 0, peak / _LARGEST, 1.0)
-    return (weight / scale[:, None]).clamp_(-_LARGEST, _LARGEST).to(EIGHT_BITS), scale
+    scale = torch.where(peak > 0, peak / LARGEST, 1.0)
+    return (weight / scale[:, None]).clamp_(-LARGEST, LARGEST).to(EIGHT_BITS), scale
 
 
 def dequantize_rows(weight: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:

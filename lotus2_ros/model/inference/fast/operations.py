@@ -15,9 +15,8 @@ from torch import Tensor
 
 from lotus2_ros.model.inference.arithmetic import LAYER_NORM_EPS
 from lotus2_ros.model.inference.fast.rows import Rows, Sequences, Wanted
+from lotus2_ros.model.inference.quantization import EIGHT_BITS, LARGEST
 
-EIGHT_BITS = torch.float8_e4m3fn
-LARGEST = torch.finfo(EIGHT_BITS).max
 SMALLEST_SCALE = 1e-12
 
 
