@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lotus2_ros.training.edges import FARTHEST
+from lotus2_ros.training.edges import FARTHEST, edge_loss
 from lotus2_ros.training.optimiser import Optimiser
 from lotus2_ros.training.recording import Descent, Figures, RecordedStep
 from lotus2_ros.training.run import REPORT_EVERY, TrainingRun
@@ -23,6 +23,9 @@ from lotus2_ros.types import DEPTH, TASKS
 
 _LARGEST_ERROR = 2.0
 """A pixel's relative error counts up to this: a few far pixels must not outweigh a picture."""
+
+_TRUTH_SHARE = 0.25
+"""Of a batch whose truth is decoded too where the decoder is trained along."""
 
 _LEAST_VARIANCE = 1e-4
 """Of a predicted map in [-1, 1]; a flat one has no slope to fit."""
@@ -121,7 +124,27 @@ def core_losses(
             predicted = run.network.core(batch.image, task)
             figures[task] = latent_loss(predicted, batch.wanted[task])
             loss = loss + figures[task] + decoded_losses(run, predicted, batch, task, figures)
+            if run.settings.decoder_with_core:
+                loss = loss + truth_losses(run, batch, task, figures)
     return loss, figures
+
+
+def truth_losses(run: TrainingRun, batch: EncodedBatch, task: str, figures: Figures) -> Tensor:
+    """Losses of a few decoded maps of the truth, for a decoder that is trained along.
+
+    From the core's latents alone it would learn to draw what the core is unsure of softly, and could
+    no longer draw the sharp edges that the sharpener's latents hold.
+    """
+    part = batch.part(max(1, round(len(batch.image) * _TRUTH_SHARE)))
+    restored = run.decode(run.vae, part.wanted[task]).float()
+    if task == DEPTH:
+        restored = restored.mean(1, keepdim=True)
+    figures[f'{task} truth'] = picture_loss(restored, part.maps[task])
+    loss = figures[f'{task} truth']
+    if task == DEPTH:
+        figures['edges'] = edge_loss(restored, part.maps[task], part.bounds)
+        loss = loss + run.settings.edge_weight * figures['edges']
+    return loss
 
 
 def decoded_losses(
