@@ -89,8 +89,8 @@ class TaskNetwork:
         if self.sharpener_transformer is None:
             raise RuntimeError('the detail sharpener is not loaded')
         velocity = self._run(self.sharpener_transformer, latent, step.timestep)
-        # The sum is taken in float32: late steps are smaller than bfloat16 can add.
-        return (latent.float() + step.delta * velocity).to(latent.dtype)
+        # Taken in float32: late steps are smaller than bfloat16 can add.
+        return (latent.float() + step.delta * velocity.float()).to(latent.dtype)
 
     def _run(self, transformer: Any, latent: Tensor, timestep: float) -> Tensor:
         if isinstance(transformer, InferenceTransformer | FastTransformer):

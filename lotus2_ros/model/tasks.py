@@ -22,6 +22,7 @@ class Task:
     Attributes:
         name: as users write it.
         stem: as the published weight files write it.
+        channels: C of its values.
         reduce: picture (B, 3, h, w) in [0, 1] to what is resized, (B, C, h, w); linear, so that it
             commutes with the bilinear resize.
         decode: resized (B, C, H, W) to the task's values, (B, C, H, W).
@@ -29,6 +30,7 @@ class Task:
 
     name: str
     stem: str
+    channels: int
     reduce: Callable[[Tensor], Tensor]
     decode: Callable[[Tensor], Tensor]
 
@@ -72,12 +74,13 @@ def camera_facing_normals(image: Tensor) -> Tensor:
     vectors = image * -2.0 + 1.0
     x, y, z = vectors.unbind(1)  # written out: a reduction over three values is slow on a CPU
     length = torch.sqrt(x * x + y * y + z * z)[:, None]
-    towards_camera = vectors.new_tensor([0.0, 0.0, -1.0]).view(1, 3, 1, 1)
+    towards_camera = vectors.new_zeros(1, 3, 1, 1)
+    towards_camera[:, 2] = -1.0  # filled on the device: a copy from the host cannot be recorded
     return torch.where(length > 1e-6, vectors / length.clamp_min(1e-6), towards_camera)
 
 
 TASKS: dict[str, Task] = {
-    DEPTH: Task(DEPTH, 'depth', _channel_mean, _as_is),
-    NORMALS: Task(NORMALS, 'normal', _as_is, camera_facing_normals),
+    DEPTH: Task(DEPTH, 'depth', 1, _channel_mean, _as_is),
+    NORMALS: Task(NORMALS, 'normal', 3, _as_is, camera_facing_normals),
 }
 """Task name to task, in the order in which tasks are computed."""

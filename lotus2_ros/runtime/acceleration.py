@@ -6,6 +6,7 @@ import torch
 
 from lotus2_ros.errors import DeviceError, SettingsError
 from lotus2_ros.model.inference.fast.transformer import FastTransformer
+from lotus2_ros.model.inference.fast.vae import FastAutoencoder
 from lotus2_ros.model.loading import Lotus2Model
 from lotus2_ros.runtime.device import AUTO, device_name
 from lotus2_ros.settings import ModelSettings
@@ -66,8 +67,12 @@ def _lacking(device: torch.device, eight_bits: bool) -> str:
     return ''
 
 
-def accelerate(model: Lotus2Model) -> None:
-    """Put every transformer of a model into the network for GPUs, which shares its weights.
+def accelerate(model: Lotus2Model, device: torch.device) -> None:
+    """Put a model's networks into those for GPUs, which share its weights.
+
+    Args:
+        model: on its device.
+        device: elsewhere than on a GPU the autoencoder stays: there it has a fast form already.
 
     Raises:
         DeviceError: a layer stored in 8 bits has widths that products in float8 do not take.
@@ -76,3 +81,5 @@ def accelerate(model: Lotus2Model) -> None:
         network.core_transformer = FastTransformer(network.core_transformer)
         if network.sharpener_transformer is not None:
             network.sharpener_transformer = FastTransformer(network.sharpener_transformer)
+    if device.type == 'cuda':
+        model.vae = FastAutoencoder(model.vae)

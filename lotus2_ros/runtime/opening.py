@@ -83,7 +83,7 @@ def open_model(model: str | Path, base: str | Path | None, wanted: Wanted) -> Op
     if opened.accelerated:
         if wanted.progress is not None:
             wanted.progress('self-check', 0.0)
-        accelerate(opened.model)
+        accelerate(opened.model, opened.device)
         check_model(opened.model, opened.device, opened.dtype)
     return opened
 

@@ -16,6 +16,7 @@ from lotus2_ros.runtime.acceleration import OFF, ON
 from lotus2_ros.runtime.device import device_name
 from lotus2_ros.runtime.opening import Opened, Wanted, open_model
 from lotus2_ros.runtime.preprocess import Size, check_image, working_sizes
+from lotus2_ros.runtime.recorded_stages import RecordedStages
 from lotus2_ros.runtime.sharpening import SharpenJob
 from lotus2_ros.runtime.stages import CoreState, Stages
 from lotus2_ros.types import DEPTH, NORMALS, Prediction, UInt8Array
@@ -28,7 +29,9 @@ class Lotus2Predictor:
     """
 
     def __init__(self, opened: Opened, *, max_side: int, sharpener: bool) -> None:
-        self._stages = Stages(opened.model, opened.device, opened.dtype)
+        recorded = opened.accelerated and opened.device.type == 'cuda'
+        kind = RecordedStages if recorded else Stages
+        self._stages = kind(opened.model, opened.device, opened.dtype)
         self._name = opened.name
         self._model_max_side = opened.max_side
         self._max_side = max_side
@@ -112,6 +115,7 @@ class Lotus2Predictor:
 
     def free_memory(self) -> None:
         """Give back what torch keeps for later, after states and jobs have been dropped."""
+        self._stages.forget()
         gc.collect()
         if self._stages.device.type == 'cuda':
             with torch.cuda.device(self._stages.device):

@@ -85,7 +85,12 @@ def prepare_image(
     """
     # A copy of a read-only view: torch knows no read-only tensors and warns of them.
     array = np.ascontiguousarray(rgb) if rgb.flags.writeable else rgb.copy()
-    image = torch.from_numpy(array).to(device).permute(2, 0, 1)[None]  # (1, 3, H, W)
+    return prepare_bytes(torch.from_numpy(array).to(device), sizes, dtype)
+
+
+def prepare_bytes(rgb: Tensor, sizes: list[Size], dtype: torch.dtype) -> Tensor:
+    """`prepare_image` of bytes (H, W, 3) that are on the device."""
+    image = rgb.permute(2, 0, 1)[None]  # (1, 3, H, W)
     image = image.to(torch.float32) / 127.5 - 1.0  # still channels last: resizes faster, same bits
     for size in sizes:
         if tuple(image.shape[2:]) != size:

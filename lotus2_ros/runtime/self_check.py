@@ -19,8 +19,9 @@ from lotus2_ros.errors import SelfCheckError
 from lotus2_ros.model.inference.fast.operations import quantize
 from lotus2_ros.model.inference.fast.rows import Rows
 from lotus2_ros.model.inference.fast.transformer import FastTransformer
+from lotus2_ros.model.inference.fast.vae import FastAutoencoder
 from lotus2_ros.model.inference.quantization import EIGHT_BIT_NAME
-from lotus2_ros.model.latents import encode_images, pack
+from lotus2_ros.model.latents import decode_latents, encode_images, pack
 from lotus2_ros.model.loading import Lotus2Model
 from lotus2_ros.model.network import CORE_TIMESTEP
 from lotus2_ros.runtime.device import device_name, reproducible
@@ -36,6 +37,12 @@ random weights in few blocks and in FLUX's 57; a GPU adds up in another order.
 
 LAYER_TOLERANCES = {'float32': 1e-4, 'bfloat16': 0.02, EIGHT_BIT_NAME: 0.02}
 """Likewise of one layer's outputs, for inputs that fit into 8 bits, so that fp8 rounds no more."""
+
+AUTOENCODER_TOLERANCES = {'float32': 1e-3, 'bfloat16': 0.1}
+"""Largest error of a latent or of a decoded picture, relative to its norm.
+
+In bfloat16 the plain one is further from float32 than the accelerated one is.
+"""
 
 _LAYER_ROWS = 32
 _SIZE = 96, 128
@@ -74,7 +81,10 @@ def check_model(model: Lotus2Model, device: torch.device, dtype: torch.dtype) ->
     precision = model.weights or str(dtype).removeprefix('torch.')
     found = []
     with torch.inference_mode(), reproducible(device):
-        latent = encode_images(model.vae, prepare_image(golden_picture(), [_SIZE], device, dtype))
+        image = prepare_image(golden_picture(), [_SIZE], device, dtype)
+        latent = encode_images(model.vae, image)
+        if isinstance(model.vae, FastAutoencoder):
+            found += _autoencoder(model.vae, image, latent, str(dtype).removeprefix('torch.'))
         sharpening = model.schedule.steps(1, pack(latent).shape[1])[0].timestep
         for name, network in model.tasks.items():
             for kind, transformer, timestep in (
@@ -90,6 +100,19 @@ def check_model(model: Lotus2Model, device: torch.device, dtype: torch.dtype) ->
     for agreement in found:
         _judge(agreement, precision, device)
     return found
+
+
+def _autoencoder(
+    fast: FastAutoencoder, image: Tensor, latent: Tensor, precision: str
+) -> list[Agreement]:
+    """The accelerated autoencoder's two halves against the plain one's."""
+    tolerance = AUTOENCODER_TOLERANCES[precision]
+    encoding = relative_error(latent, encode_images(fast.plain, image))
+    decoded, expected = (decode_latents(vae, latent) for vae in (fast, fast.plain))
+    return [
+        Agreement('encoder', encoding, tolerance),
+        Agreement('decoder', relative_error(decoded, expected), tolerance),
+    ]
 
 
 def _layers(

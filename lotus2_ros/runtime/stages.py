@@ -16,7 +16,7 @@ from lotus2_ros.model.tasks import TASKS
 from lotus2_ros.runtime.device import reproducible
 from lotus2_ros.runtime.preprocess import Size, prepare_image, read_picture
 from lotus2_ros.runtime.timing import StageClock
-from lotus2_ros.types import DEPTH, NORMALS, Prediction, UInt8Array
+from lotus2_ros.types import DEPTH, NORMALS, Float32Array, Prediction, UInt8Array
 
 
 @dataclass(slots=True)
@@ -40,7 +40,7 @@ class CoreState:
 class Stages:
     """A loaded model on one device, as the stages that a frame goes through.
 
-    Nothing is checked here and nothing is kept from one call to the next.
+    Nothing is checked here, and nothing is kept from one call to the next that changes a result.
     """
 
     def __init__(self, model: Lotus2Model, device: torch.device, dtype: torch.dtype) -> None:
@@ -55,7 +55,7 @@ class Stages:
         more than one step.
         """
         with torch.inference_mode(), reproducible(self.device):
-            moved = self.model.tasks[name].sharpen(latent, step)
+            moved = self.move(name, latent, step)
         if self.device.type == 'cuda':
             torch.cuda.current_stream(self.device).synchronize()
         return moved
@@ -70,15 +70,8 @@ class Stages:
         """Encode images of one size once, and run the core predictor of each task on them."""
         clock = StageClock(self.device)
         with torch.inference_mode(), reproducible(self.device):
-            with clock.stage('preprocess'):
-                prepared = [prepare_image(i, sizes, self.device, self.dtype) for i in images]
-                batch = torch.cat(prepared) if len(prepared) > 1 else prepared[0]  # (B, 3, h, w)
-            with clock.stage('encode'):
-                latent = encode_images(self.model.vae, batch)  # (B, 16, h/8, w/8)
-            latents = {}
-            for name in names:
-                with clock.stage('core'):
-                    latents[name] = self.model.tasks[name].core(latent)
+            latent = self.encode(images, sizes, clock)
+            latents = {name: self.predict(name, latent, clock) for name in names}
         return [
             CoreState(
                 {name: value[i : i + 1] for name, value in latents.items()},
@@ -111,11 +104,7 @@ class Stages:
         with torch.inference_mode(), reproducible(self.device):
             for name in states[0].latents:
                 latent = torch.cat([state.latents[name] for state in states])
-                with clock.stage('decode'):
-                    decoded = decode_latents(self.model.vae, latent)  # (B, 3, h, w)
-                with clock.stage('postprocess'):
-                    value = read_picture(decoded, TASKS[name], size)  # (B, C, H, W)
-                    values[name] = value.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+                values[name] = self.picture(name, latent, size, clock)
         timings = states[0].clock.seconds() | clock.seconds()
         timings['total'] = sum(timings.values())
         return [
@@ -127,3 +116,33 @@ class Stages:
             )
             for i, state in enumerate(states)
         ]
+
+    # What the stages are made of; called with gradients off.
+
+    def encode(self, images: Sequence[UInt8Array], sizes: list[Size], clock: StageClock) -> Tensor:
+        """Images (H, W, 3) of one size to the image's latent (B, 16, h, w)."""
+        with clock.stage('preprocess'):
+            prepared = [prepare_image(i, sizes, self.device, self.dtype) for i in images]
+            batch = torch.cat(prepared) if len(prepared) > 1 else prepared[0]  # (B, 3, 8h, 8w)
+        with clock.stage('encode'):
+            return encode_images(self.model.vae, batch)
+
+    def predict(self, name: str, latent: Tensor, clock: StageClock) -> Tensor:
+        """The image's latent to a task's, both (B, 16, h, w)."""
+        with clock.stage('core'):
+            return self.model.tasks[name].core(latent)
+
+    def move(self, name: str, latent: Tensor, step: FlowStep) -> Tensor:
+        """One Euler step of a task's latent (B, 16, h, w)."""
+        return self.model.tasks[name].sharpen(latent, step)
+
+    def picture(self, name: str, latent: Tensor, size: Size, clock: StageClock) -> Float32Array:
+        """A task's latent (B, 16, h, w) to its values (B, H, W, C) in the host's memory."""
+        with clock.stage('decode'):
+            decoded = decode_latents(self.model.vae, latent)  # (B, 3, 8h, 8w)
+        with clock.stage('postprocess'):
+            value = read_picture(decoded, TASKS[name], size)  # (B, C, H, W)
+            return value.permute(0, 2, 3, 1).contiguous().cpu().numpy()  # type: ignore[no-any-return]
+
+    def forget(self) -> None:
+        """Let go of what was kept to be faster, and its memory: here nothing."""

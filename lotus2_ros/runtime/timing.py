@@ -37,6 +37,10 @@ class StageClock:
             took = time.perf_counter() - began
             self._spans.append((name, lambda: took))
 
+    def add(self, name: str, seconds: float) -> None:
+        """Count time that was measured elsewhere."""
+        self._spans.append((name, lambda: seconds))
+
     def seconds(self) -> dict[str, float]:
         """Stage name to seconds; waits for the device to reach the end of the last stage."""
         totals: dict[str, float] = {}

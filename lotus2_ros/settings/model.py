@@ -48,7 +48,7 @@ class ModelSettings(Settings):
         live=False,
     )
     acceleration: str = setting(
-        'off',  # no GPU has run it yet: a default has to have been measured
+        'auto',
         'The network for GPUs, checked against the plain one at each start; auto is on where there'
         ' are a GPU of compute capability 8.0 (fp8: 8.9) and Triton',
         choices=('auto', 'off', 'on'),

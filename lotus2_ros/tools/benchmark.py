@@ -165,11 +165,13 @@ def _measure(
     exact: dict[int, list[Prediction]],
 ) -> dict[str, Any]:
     """Figures of one model; the first one's results are put into `exact`."""
-    started = time.perf_counter()
+    from lotus2_ros.runtime.device import choose_device
+
     sharpener = any(case.steps for case in cases)
+    reset_memory(choose_device(settings.device, None))
+    started = time.perf_counter()
     predictor = load_predictor(settings, sharpener=sharpener, progress=None)
     load_s = time.perf_counter() - started
-    reset_memory(predictor.device)
     runs = predictor_runs(predictor)
     figures = [time_case(c, runs, repeats=args.repeats, warmup=args.warmup) for c in cases]
     mode = {

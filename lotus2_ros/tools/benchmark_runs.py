@@ -133,11 +133,14 @@ def reset_memory(device: torch.device) -> None:
 
 
 def memory(device: torch.device) -> dict[str, Any]:
-    """GiB: of a GPU the peak since `reset_memory`; else what the process holds now."""
+    """GiB: of a GPU the most that was taken since `reset_memory`; else what the process holds now.
+
+    Taken from the GPU, not only in use: recorded graphs keep memory that nothing uses in between.
+    """
     import torch
 
     if device.type == 'cuda':
-        return {'kind': 'GPU peak', 'gib': torch.cuda.max_memory_allocated(device) / GIB}
+        return {'kind': 'GPU peak', 'gib': torch.cuda.max_memory_reserved(device) / GIB}
     held = Path('/proc/self/statm')
     if held.is_file():
         pages = int(held.read_text().split()[1])

@@ -132,8 +132,8 @@ def core_losses(
 def truth_losses(run: TrainingRun, batch: EncodedBatch, task: str, figures: Figures) -> Tensor:
     """Losses of a few decoded maps of the truth, for a decoder that is trained along.
 
-    From the core's latents alone it would learn to draw what the core is unsure of softly, and could
-    no longer draw the sharp edges that the sharpener's latents hold.
+    From the core's latents alone it would learn to draw softly what the core is unsure of, and
+    could no longer draw the sharp edges that the sharpener's latents hold.
     """
     part = batch.part(max(1, round(len(batch.image) * _TRUTH_SHARE)))
     restored = run.decode(run.vae, part.wanted[task]).float()

@@ -71,7 +71,7 @@ def made(tmp_path_factory):
         device=CPU,
         eight_bits=True,
     )
-    accelerate(loaded)
+    accelerate(loaded, torch.device('cpu'))
     latent = draw(1, 16, 6, 8, seed=3).bfloat16()
     for network in loaded.tasks.values():
         network.core(latent)

@@ -12,11 +12,13 @@ import torch
 
 from lotus2_ros.model.inference.fast import operations
 from lotus2_ros.model.inference.fast.group_norm import GroupNorm
+from lotus2_ros.model.inference.fast.images import doubled, padded, softmax
 from lotus2_ros.model.inference.fast.operations import (
     Affine,
     Turns,
     Update,
     add_norm,
+    gelu_join,
     gelu_quantize,
     norm_rotate,
     quantize,
@@ -127,21 +129,60 @@ def test_quantize(twice):
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize('added', [True, False])
 @pytest.mark.parametrize('active', [True, False])
+@pytest.mark.parametrize('biased', [True, False])
 @pytest.mark.parametrize(('batch', 'channels', 'groups', 'size'), [(1, 24, 4, 19), (2, 72, 3, 5)])
-def test_group_norm(twice, dtype, added, active, batch, channels, groups, size):
+def test_group_norm(twice, dtype, added, active, biased, batch, channels, groups, size):
     norm = torch.nn.GroupNorm(groups, channels, eps=1e-6).to(dtype)
     norm.weight.data, norm.bias.data = (draw(channels, seed=i).to(dtype) for i in (11, 12))
     norm = norm.to(DEVICE).requires_grad_(requires_grad=False)
+    bias = 3 * draw(channels, seed=15) if biased else None
     image = 3 + 2 * draw(batch, channels, size, size + 1, seed=13)
 
     def function(image, more):
         image, more = (
             x.to(dtype).contiguous(memory_format=torch.channels_last) for x in (image, more)
         )
-        layer = GroupNorm(norm if image.device.type == DEVICE else norm.cpu(), active=active)
+        here = image.device
+        more_bias = None if bias is None else bias.to(here)
+        layer = GroupNorm(norm.to(here), active=active, bias=more_bias)
         return layer(image, more if added else None), image
 
     value, expected = twice(function, image, draw(*image.shape, seed=14))
     close = {'rtol': 1e-4, 'atol': 1e-4} if dtype == torch.float32 else {'rtol': 2e-2, 'atol': 5e-2}
     torch.testing.assert_close(value[0], expected[0], **close)
     torch.testing.assert_close(value[1], expected[1], **close)
+
+
+@pytest.mark.parametrize('spread', [doubled, padded])
+@pytest.mark.parametrize('added', [True, False])
+@pytest.mark.parametrize('biased', [True, False])
+@pytest.mark.parametrize(('batch', 'channels', 'size'), [(1, 24, (19, 7)), (2, 40, (3, 5))])
+def test_sums_on_their_way(twice, spread, added, biased, batch, channels, size):
+    bias = draw(channels, seed=17) if biased else None
+
+    def function(image, more):
+        image, more = (x.contiguous(memory_format=torch.channels_last) for x in (image, more))
+        here = None if bias is None else bias.to(image.device)
+        return (spread(image, more if added else None, here),)
+
+    image, more = (draw(batch, channels, *size, seed=i) for i in (18, 19))
+    (value,), (expected,) = twice(function, image, more)
+    torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_softmax(twice):
+    (value,), (expected,) = twice(
+        lambda x: (softmax(x, 0.3, torch.float32),), draw(5, 100, seed=20)
+    )
+    torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize('attended', [0, 24])
+def test_gelu_join(twice, attended):
+    def function(first, hidden):
+        return (gelu_join(first if attended else None, hidden),)
+
+    values = draw(6, max(attended, 1), seed=21), draw(6, 40, seed=22)
+    (value,), (expected,) = twice(function, *values)
+    assert value.shape == (6, attended + 40)
+    torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)

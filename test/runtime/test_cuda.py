@@ -10,8 +10,12 @@ import pytest
 import torch
 from tiny import make_tiny_model
 
-from lotus2_ros.errors import DeviceError
+from lotus2_ros.errors import DeviceError, SelfCheckError
 from lotus2_ros.runtime import Lotus2Predictor
+from lotus2_ros.runtime.preprocess import working_sizes
+from lotus2_ros.runtime.recorded_stages import RecordedStages
+from lotus2_ros.runtime.recording import GraphMemory, Recording
+from lotus2_ros.runtime.stages import Stages
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a CUDA GPU')
 
@@ -87,6 +91,52 @@ def test_bfloat16_is_near_float32(folder):
     fine = Lotus2Predictor.from_pretrained(folder, device='cpu')
     error = np.abs(coarse.predict(image()).disparity - fine.predict(image()).disparity).mean()
     assert 0 < error < 0.05
+
+
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16', 'fp8'])
+@pytest.mark.parametrize('size', [(70, 110), (200, 301)])
+def test_recorded_stages_give_the_bytes_of_unrecorded_ones(accelerated, precision, size):
+    predictor = accelerated(precision)
+    recorded = predictor._stages
+    assert isinstance(recorded, RecordedStages)
+    plain = Stages(recorded.model, recorded.device, recorded.dtype)
+    for seed in range(2):
+        picture = image(*size, seed=seed)
+        sizes = working_sizes(size, 96)
+        states = [s.core([picture], sizes, predictor.tasks) for s in (recorded, plain)]
+        for steps in (0, 3):
+            moved = [
+                s.sharpen(state, steps) if steps else state
+                for s, state in zip((recorded, plain), states, strict=True)
+            ]
+            first, second = (
+                s.finish(state, size)[0] for s, state in zip((recorded, plain), moved, strict=True)
+            )
+            assert first.disparity.tobytes() == second.disparity.tobytes()
+            assert first.normals.tobytes() == second.normals.tobytes()
+            assert ('recorded' in first.timings) == (seed == 0 and steps == 0)
+
+
+def test_forgotten_recordings_are_made_again(accelerated):
+    predictor = accelerated('bfloat16')
+    first = predictor.predict(image())
+    predictor.free_memory()
+    again = predictor.predict(image())
+    assert 'recorded' in again.timings
+    assert 'recorded' not in predictor.predict(image()).timings
+    assert first.disparity.tobytes() == again.disparity.tobytes()
+
+
+def test_a_recording_that_computes_something_else_is_refused():
+    device = torch.device('cuda')
+    calls = []
+
+    def drifts(values):
+        calls.append(1)
+        return values * len(calls)
+
+    with pytest.raises(SelfCheckError, match='recorded as a CUDA graph'):
+        Recording('a test', drifts, [torch.ones(4, device=device)], GraphMemory(device))
 
 
 @pytest.mark.parametrize('acceleration', ['off', 'on'])

@@ -20,6 +20,10 @@ class Recent(Generic[Key, Value]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def clear(self) -> None:
+        """Drop all values."""
+        self._values.clear()
+
     def get(self, key: Key, compute: Callable[[], Value]) -> Value:
         """The key's value, computed if it is not there."""
         if key in self._values:

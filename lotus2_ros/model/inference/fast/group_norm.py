@@ -22,59 +22,76 @@ _VALUES = 4096
 class GroupNorm:
     """A group norm, with SiLU behind it where wanted, and a sum before it where wanted."""
 
-    def __init__(self, norm: Any, *, active: bool) -> None:
+    def __init__(self, norm: Any, *, active: bool, bias: Tensor | None = None) -> None:
         """Take a module's weights.
 
         Args:
             norm: a `GroupNorm`.
             active: with SiLU.
+            bias: (C,) float32, added before; a convolution's own, which saves it a pass.
         """
         self._weight, self._bias = norm.weight, norm.bias
         self._groups, self._eps, self._active = int(norm.num_groups), float(norm.eps), active
+        self._added_bias = bias
 
     def __call__(self, image: Tensor, added: Tensor | None = None) -> Tensor:
-        """Normalise image + added, both (B, C, H, W) channels last; `image` becomes the sum."""
+        """Normalise image + added + bias.
+
+        Args:
+            image: (B, C, H, W) channels last. Where `added` is given, it becomes the whole sum, the
+                bias included; else it stays as it is.
+            added: likewise.
+        """
         if operations.runs_kernels(image):
             return self._by_kernels(image, added)
+        wide = image.float()
         if added is not None:
-            image += added
-        wide = F.group_norm(
-            image.float(), self._groups, self._weight.float(), self._bias.float(), self._eps
-        )
-        return (F.silu(wide) if self._active else wide).to(image.dtype)
+            wide = wide + added.float()
+        if self._added_bias is not None:
+            wide = wide + self._added_bias[:, None, None]
+        if added is not None:
+            wide = image.copy_(wide).float()
+        wide = F.group_norm(wide, self._groups, self._weight.float(), self._bias.float(), self._eps)
+        result = (F.silu(wide) if self._active else wide).to(image.dtype)
+        return result.contiguous(memory_format=torch.channels_last)
 
     def _by_kernels(self, image: Tensor, added: Tensor | None) -> Tensor:
-        kernels: Any = importlib.import_module('lotus2_ros.model.inference.fast.group_norm_kernels')
+        kernels: Any = importlib.import_module('lotus2_ros.model.inference.fast.image_kernels')
         batch, channels, height, width = image.shape
-        for value in (image, image if added is None else added):
-            if not value.is_contiguous(memory_format=torch.channels_last):
-                raise ValueError('group norm wants images in channels-last order')
+        check_layout(image, added)
         pixels = height * width
         parts = -(-pixels // (_ROWS * _STEPS))
         partial = image.new_empty(batch, parts, 2, channels, dtype=torch.float32)
+        bias = self._added_bias
         kernels.moments_kernel[(parts, batch, -(-channels // _CHANNELS))](
             image,
             image if added is None else added,
+            partial if bias is None else bias,
             partial,
             pixels,
             channels,
             ADDED=added is not None,
+            BIASED=bias is not None,
             ROWS=_ROWS,
             STEPS=_STEPS,
             BLOCK=_CHANNELS,
         )
         factors = image.new_empty(batch, 2, channels, dtype=torch.float32)
         each = channels // self._groups
+        # Where the sum was written, the bias is in the image already.
+        left = bias is not None and added is None
         kernels.factors_kernel[(self._groups, batch)](
             partial,
             self._weight,
             self._bias,
+            bias if left else partial,
             factors,
             parts,
             channels,
             each,
             each * pixels,
             self._eps,
+            BIASED=left,
             PARTS=_PARTS,
             BLOCK=1 << (each - 1).bit_length(),
         )
@@ -84,3 +101,14 @@ class GroupNorm:
             image, factors, out, total, channels, ACTIVE=self._active, BLOCK=_VALUES
         )
         return out
+
+
+def check_layout(*images: Tensor | None) -> None:
+    """See that images are in the order that the kernels count in.
+
+    Raises:
+        ValueError: one is not channels last.
+    """
+    for image in images:
+        if image is not None and not image.is_contiguous(memory_format=torch.channels_last):
+            raise ValueError('the kernels want images in channels-last order')

@@ -136,6 +136,27 @@ def gelu_quantize_kernel(
 
 
 @triton.jit
+def gelu_join_kernel(
+    attended,  # (N, A): goes first into a row; A may be 0
+    hidden,  # (N, F): goes through GELU and comes behind
+    out,  # (N, A + F)
+    before,  # A
+    behind,  # F
+    BLOCK: tl.constexpr,
+):
+    """Join what attention gave with the activated hidden features."""
+    row = tl.program_id(0).to(tl.int64)
+    columns = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    first = columns < before
+    mask = columns < before + behind
+    a = tl.load(attended + row * before + columns, mask=first, other=0.0).to(tl.float32)
+    second = mask & (columns >= before)
+    h = tl.load(hidden + row * behind + columns - before, mask=second, other=0.0).to(tl.float32)
+    values = tl.where(first, a, gelu(h)).to(out.dtype.element_ty)
+    tl.store(out + row * (before + behind) + columns, values, mask=mask)
+
+
+@triton.jit
 def quantize_kernel(
     rows,  # (N, D), rows `pitch` apart
     out,  # (N, D) float8

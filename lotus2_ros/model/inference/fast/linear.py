@@ -37,9 +37,6 @@ class RowLinear(Protocol):
     def outputs(self, start: int, end: int | None = None) -> RowLinear:
         """The layer's outputs from `start` to before `end`, as a layer that shares its weights."""
 
-    def inputs(self, start: int, end: int | None = None) -> RowLinear:
-        """The part that reads inputs from `start` to before `end`; only the first adds the bias."""
-
 
 class PlainLinear:
     """In the precision of the tokens."""
@@ -61,28 +58,20 @@ class PlainLinear:
         """See `RowLinear`."""
         return self.weight.new_empty(count, len(self.weight))
 
-    def activated(self, rows: Rows) -> Tensor:
+    def activated(self, rows: Rows, out: Tensor) -> Tensor:
         """(N, in) to (N, out) through GELU, which the matrix product computes on its way out."""
         assert rows.plain is not None
         assert self.bias is not None
         if not rows.plain.is_cuda:  # there it is the other GELU, by the error function
-            return F.gelu(self(rows), approximate='tanh')
-        return torch._addmm_activation(self.bias, rows.plain, self.weight.t(), use_gelu=True)
-
-    def added(self, rows: Rows, before: Tensor) -> Tensor:
-        """What is there already (N, out) plus the product, without the bias; in place."""
-        assert rows.plain is not None
-        return before.addmm_(rows.plain, self.weight.t())
+            return out.copy_(F.gelu(self(rows), approximate='tanh'))
+        weight = self.weight.t()
+        return torch._addmm_activation(self.bias, rows.plain, weight, use_gelu=True, out=out)
 
     def outputs(self, start: int, end: int | None = None) -> PlainLinear:
         """See `RowLinear`."""
         return PlainLinear(
             self.weight[start:end], None if self.bias is None else self.bias[start:end]
         )
-
-    def inputs(self, start: int, end: int | None = None) -> PlainLinear:
-        """See `RowLinear`."""
-        return PlainLinear(self.weight[:, start:end], self.bias if start == 0 else None)
 
 
 class QuantizedLinear:
@@ -112,10 +101,6 @@ class QuantizedLinear:
         return QuantizedLinear(
             self.weight[start:end], self.scale[0, start:end], self.bias[start:end]
         )
-
-    def inputs(self, start: int, end: int | None = None) -> RowLinear:
-        """Not possible: a row has one scale for all its inputs."""
-        raise NotImplementedError(f'a row in float8 cannot be cut ({start}:{end})')
 
 
 class DifferenceLinear:
@@ -159,10 +144,6 @@ class DifferenceLinear:
         return DifferenceLinear(
             self._base.outputs(start, end), self._down[rows], self._up[start:end]
         )
-
-    def inputs(self, start: int, end: int | None = None) -> RowLinear:
-        """Not needed: FLUX's layers that read two things at once have no adapters."""
-        raise NotImplementedError(f'a layer with a difference cannot be cut ({start}:{end})')
 
 
 def row_linear(

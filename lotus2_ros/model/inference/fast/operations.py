@@ -19,6 +19,9 @@ from lotus2_ros.model.inference.quantization import EIGHT_BITS, LARGEST
 
 SMALLEST_SCALE = 1e-12
 
+_JOINED = 2048
+"""Features of a row that a program joins."""
+
 
 class Affine(NamedTuple):
     """What follows a layer norm, for text rows and for image rows: each (2, D).
@@ -168,6 +171,31 @@ def gelu_quantize(attended: Tensor | None, hidden: Tensor) -> Rows:
         num_warps=16,
     )
     return Rows(None, quantized, scales)
+
+
+def gelu_join(attended: Tensor | None, hidden: Tensor) -> Tensor:
+    """Join (N, A) with the activated (N, F): (N, A + F).
+
+    Args:
+        attended: comes first, as it is; None where there is nothing before.
+        hidden: goes through GELU, by its tanh approximation.
+    """
+    if not runs_kernels(hidden):
+        active = F.gelu(hidden.float(), approximate='tanh').to(hidden.dtype)
+        return active if attended is None else torch.cat([attended, active], 1)
+    before = 0 if attended is None else attended.shape[1]
+    count, behind = hidden.shape
+    out = hidden.new_empty(count, before + behind)
+    _kernels().gelu_join_kernel[(count, -(-(before + behind) // _JOINED))](
+        hidden if attended is None else attended,
+        hidden,
+        out,
+        before,
+        behind,
+        BLOCK=_JOINED,
+        num_warps=4,
+    )
+    return out
 
 
 def quantize(rows: Tensor) -> tuple[Tensor, Tensor]:

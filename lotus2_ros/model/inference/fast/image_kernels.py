@@ -1,4 +1,4 @@
-"""Triton kernels for the autoencoder: group norm and SiLU of channels-last images in two passes.
+"""Triton kernels for the autoencoder's channels-last images: norms, sums on their way, softmax.
 
 The sums are taken in an order that depends on the sizes alone: the same image, the same bytes.
 """
@@ -13,19 +13,27 @@ import triton.language as tl
 def moments_kernel(
     image,  # (B, P, C): P pixels
     added,  # (B, P, C): added to the image first, where it is
+    bias,  # (C,) float32: likewise
     partial,  # (B, programs, 2, C) float32: sums and sums of squares of a program's pixels
     pixels,  # P
     channels,  # C
     ADDED: tl.constexpr,
+    BIASED: tl.constexpr,
     ROWS: tl.constexpr,
     STEPS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Sums over ROWS * STEPS pixels of every channel; the image becomes image + added."""
+    """Sums over ROWS * STEPS pixels of every channel of image + added + bias.
+
+    Where there is something added, the image becomes the sum.
+    """
     part = tl.program_id(0).to(tl.int64)
     batch = tl.program_id(1).to(tl.int64)
     channel = tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)[None, :]
     known = channel < channels
+    offset = tl.zeros((1, BLOCK), tl.float32)
+    if BIASED:
+        offset = tl.load(bias + channel, mask=known, other=0.0)
     total = tl.zeros((ROWS, BLOCK), tl.float32)
     squares = tl.zeros((ROWS, BLOCK), tl.float32)
     for step in range(STEPS):
@@ -35,9 +43,14 @@ def moments_kernel(
         x = tl.load(image + places, mask=mask, other=0.0).to(tl.float32)
         if ADDED:
             x += tl.load(added + places, mask=mask, other=0.0).to(tl.float32)
+        if BIASED:
+            x += offset
+        if ADDED:
             x = x.to(image.dtype.element_ty)
             tl.store(image + places, x, mask=mask)
             x = x.to(tl.float32)
+        if BIASED:
+            x = tl.where(mask, x, 0.0)
         total += x
         squares += x * x
     column = tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)
@@ -50,13 +63,15 @@ def moments_kernel(
 def factors_kernel(
     partial,  # (B, parts, 2, C)
     weight,  # (C,)
-    bias,  # (C,)
+    shifts,  # (C,)
+    bias,  # (C,) float32: still to be added to the image, where it is
     factors,  # (B, 2, C) float32: what to multiply by, what to add
     parts,
     channels,  # C
     each,  # channels of a group
     count,  # values of a group
     eps,
+    BIASED: tl.constexpr,
     PARTS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -78,7 +93,9 @@ def factors_kernel(
     variance = tl.maximum(tl.sum(tl.sum(squares, 0), 0) / count - mean * mean, 0.0)
     inverse = 1.0 / tl.sqrt(variance + eps)
     scale = tl.load(weight + channel, mask=known, other=0.0).to(tl.float32) * inverse
-    shift = tl.load(bias + channel, mask=known, other=0.0).to(tl.float32) - mean * scale
+    if BIASED:
+        mean -= tl.load(bias + channel, mask=known, other=0.0)
+    shift = tl.load(shifts + channel, mask=known, other=0.0).to(tl.float32) - mean * scale
     tl.store(factors + batch * 2 * channels + channel, scale, mask=known)
     tl.store(factors + (batch * 2 + 1) * channels + channel, shift, mask=known)
 
@@ -105,3 +122,86 @@ def scale_silu_kernel(
     if ACTIVE:
         y = y * tl.sigmoid(y)
     tl.store(out + batch * total + inside, y.to(out.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def double_kernel(
+    image,  # (B, H, W, C)
+    added,  # (B, H, W, C)
+    bias,  # (C,) float32
+    out,  # (B, 2H, 2W, C)
+    total,  # H * W * C
+    width,  # W
+    channels,  # C
+    ADDED: tl.constexpr,
+    BIASED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Write image + added + bias at double the size: every pixel four times."""
+    batch = tl.program_id(1).to(tl.int64)
+    inside = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    mask = inside < total
+    channel = inside % channels
+    pixel = inside // channels
+    x = _summed(image, added, bias, batch * total + inside, channel, mask, ADDED, BIASED)
+    x = x.to(out.dtype.element_ty)
+    corner = (pixel // width * 2) * (2 * width) + pixel % width * 2
+    for down in tl.static_range(2):
+        for right in tl.static_range(2):
+            place = (corner + down * 2 * width + right) * channels + channel
+            tl.store(out + batch * 4 * total + place, x, mask=mask)
+
+
+@triton.jit
+def pad_kernel(
+    image,  # (B, H, W, C)
+    added,  # (B, H, W, C)
+    bias,  # (C,) float32
+    out,  # (B, H + 1, W + 1, C)
+    total,  # (H + 1) * (W + 1) * C
+    height,  # H
+    width,  # W
+    channels,  # C
+    ADDED: tl.constexpr,
+    BIASED: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Write image + added + bias with a row of zeros below and a column of them at the right."""
+    batch = tl.program_id(1).to(tl.int64)
+    inside = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    channel = inside % channels
+    pixel = inside // channels
+    row = pixel // (width + 1)
+    column = pixel % (width + 1)
+    known = (row < height) & (column < width)
+    source = ((batch * height + row) * width + column) * channels + channel
+    x = _summed(image, added, bias, source, channel, known, ADDED, BIASED)
+    x = tl.where(known, x, 0.0).to(out.dtype.element_ty)
+    tl.store(out + batch * total + inside, x, mask=inside < total)
+
+
+@triton.jit
+def _summed(image, added, bias, places, channel, mask, ADDED: tl.constexpr, BIASED: tl.constexpr):
+    x = tl.load(image + places, mask=mask, other=0.0).to(tl.float32)
+    if ADDED:
+        x += tl.load(added + places, mask=mask, other=0.0).to(tl.float32)
+    if BIASED:
+        x += tl.load(bias + channel, mask=mask, other=0.0)
+    return x
+
+
+@triton.jit
+def softmax_kernel(
+    scores,  # (N, T) float32
+    out,  # (N, T)
+    width,  # T
+    factor,
+    BLOCK: tl.constexpr,
+):
+    """softmax(scores * factor), a row a program."""
+    row = tl.program_id(0).to(tl.int64)
+    columns = tl.arange(0, BLOCK)
+    mask = columns < width
+    x = tl.load(scores + row * width + columns, mask=mask, other=float('-inf')) * factor
+    x = tl.exp(x - tl.max(x, 0))
+    tl.store(out + row * width + columns, (x / tl.sum(x, 0)).to(out.dtype.element_ty), mask=mask)

@@ -1,0 +1,175 @@
+"""The stages of a frame as CUDA graphs, one set for each size of images."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lotus2_ros.model.flow import FlowStep
+from lotus2_ros.model.inference.recent import Recent
+from lotus2_ros.model.latents import decode_latents, encode_images
+from lotus2_ros.model.loading import Lotus2Model
+from lotus2_ros.model.network import CORE_TIMESTEP
+from lotus2_ros.model.tasks import TASKS
+from lotus2_ros.runtime.preprocess import Size, prepare_bytes, read_picture
+from lotus2_ros.runtime.recording import GraphMemory, Recording
+from lotus2_ros.runtime.stages import Stages
+from lotus2_ros.runtime.timing import StageClock
+from lotus2_ros.types import Float32Array, UInt8Array
+
+KEPT_SIZES = 4
+"""Sizes of images whose recordings are kept; the one longest unused goes first."""
+
+
+class RecordedStages(Stages):
+    """Stages whose work on single images is recorded at the first image of each size.
+
+    Bytes go from a pinned buffer to the network, and results to another one, inside the recordings.
+    Several images at once run unrecorded. `recorded` in the clock's seconds says that a frame was
+    slow because its size was new.
+    """
+
+    def __init__(self, model: Lotus2Model, device: torch.device, dtype: torch.dtype) -> None:
+        super().__init__(model, device, dtype)
+        self._frames = GraphMemory(device)
+        self._steps = GraphMemory(device)
+        tasks = max(1, len(model.tasks))
+        self._encoders: Recent[tuple[Size, ...], _Upload] = Recent(KEPT_SIZES)
+        self._cores: Recent[Any, Recording] = Recent(KEPT_SIZES * tasks)
+        self._movers: Recent[Any, Recording] = Recent(KEPT_SIZES * tasks)
+        self._decoders: Recent[Any, _Download] = Recent(KEPT_SIZES * tasks)
+
+    def encode(self, images: Sequence[UInt8Array], sizes: list[Size], clock: StageClock) -> Tensor:
+        """See `Stages`."""
+        if len(images) > 1:
+            return super().encode(images, sizes, clock)
+        (image,) = images
+        key = ((image.shape[0], image.shape[1]), *sizes)
+        upload = self._encoders.get(
+            key, lambda: self._timed(clock, lambda: _Upload(self, image, sizes))
+        )
+        with clock.stage('encode'):
+            return upload(image)
+
+    def predict(self, name: str, latent: Tensor, clock: StageClock) -> Tensor:
+        """See `Stages`."""
+        if len(latent) > 1:
+            return super().predict(name, latent, clock)
+
+        def record() -> Recording:
+            network = self.model.tasks[name]
+            fast = network.core_transformer
+            constants, turns = fast.constants(CORE_TIMESTEP), fast.turns(*latent.shape[2:])
+
+            def core(values: Tensor) -> Tensor:
+                refined: Tensor = network.lcm(fast.run(values, constants, turns))
+                return refined
+
+            return Recording(f'the {name} core', core, [latent], self._frames)
+
+        key = name, *latent.shape
+        recording = self._cores.get(key, lambda: self._timed(clock, record))
+        with clock.stage('core'):
+            predicted: Tensor = recording(latent).clone()
+        return predicted
+
+    def move(self, name: str, latent: Tensor, step: FlowStep) -> Tensor:
+        """See `Stages`."""
+        if len(latent) > 1:
+            return super().move(name, latent, step)
+        network = self.model.tasks[name]
+        fast = network.sharpener_transformer
+        constants = fast.constants(step.timestep)
+        delta = torch.tensor(step.delta, dtype=torch.float32).to(self.device)
+
+        def record() -> Recording:
+            turns = fast.turns(*latent.shape[2:])
+
+            def mover(values: Tensor, constants: Tensor, delta: Tensor) -> Tensor:
+                velocity = fast.run(values, constants, turns)
+                moved: Tensor = (values.float() + delta * velocity.float()).to(values.dtype)
+                return moved
+
+            inputs = [latent, constants, delta]
+            return Recording(f'the {name} sharpener', mover, inputs, self._steps)
+
+        key = name, *latent.shape
+        return self._movers.get(key, record)(latent, constants, delta).clone()
+
+    def picture(self, name: str, latent: Tensor, size: Size, clock: StageClock) -> Float32Array:
+        """See `Stages`."""
+        if len(latent) > 1:
+            return super().picture(name, latent, size, clock)
+        download = self._decoders.get(
+            (name, *latent.shape, size),
+            lambda: self._timed(clock, lambda: _Download(self, name, latent, size)),
+        )
+        with clock.stage('decode'):
+            values: Float32Array = download(latent)
+        return values
+
+    def forget(self) -> None:
+        """Let go of all recordings and their memory."""
+        for kept in (self._encoders, self._cores, self._movers, self._decoders):
+            kept.clear()
+
+    @property
+    def frames(self) -> GraphMemory:
+        """Memory of what runs on every frame."""
+        return self._frames
+
+    def _timed(self, clock: StageClock, record: Callable[[], Any]) -> Any:
+        began = time.perf_counter()
+        made = record()
+        torch.cuda.synchronize(self.device)
+        clock.add('recorded', time.perf_counter() - began)
+        return made
+
+
+class _Upload:
+    """From an image's bytes to its latent."""
+
+    def __init__(self, stages: RecordedStages, image: UInt8Array, sizes: list[Size]) -> None:
+        self._host = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
+        self._host.numpy()[:] = image
+        self._read = torch.cuda.Event()
+        model, device, dtype = stages.model, stages.device, stages.dtype
+
+        def encode(host: Tensor) -> Tensor:
+            picture = prepare_bytes(host.to(device, non_blocking=True), sizes, dtype)
+            return encode_images(model.vae, picture)
+
+        self._recording = Recording('the encoder', encode, [self._host], stages.frames)
+
+    def __call__(self, image: UInt8Array) -> Tensor:
+        self._read.synchronize()  # the last image's bytes may still be on their way
+        self._host.numpy()[:] = image
+        latent = self._recording().clone()
+        self._read.record()
+        return latent
+
+
+class _Download:
+    """From a latent to a task's values in the host's memory."""
+
+    def __init__(self, stages: RecordedStages, name: str, latent: Tensor, size: Size) -> None:
+        task, model = TASKS[name], stages.model
+        self._host = torch.empty((*size, task.channels), dtype=torch.float32, pin_memory=True)
+        host = self._host
+
+        def decode(values: Tensor) -> Tensor:
+            value = read_picture(decode_latents(model.vae, values), task, size)[0]
+            value = value.permute(1, 2, 0).contiguous()
+            host.copy_(value, non_blocking=True)
+            return value
+
+        self._recording = Recording(f'the {name} decoder', decode, [latent], stages.frames)
+
+    def __call__(self, latent: Tensor) -> Float32Array:
+        self._recording(latent)
+        torch.cuda.current_stream(latent.device).synchronize()
+        return self._host.numpy()[None].copy()  # type: ignore[no-any-return]
