@@ -101,6 +101,12 @@ def _add_nano(parser: argparse.ArgumentParser) -> None:
         help="pixels that the sharpener's truth may be moved by; 0: the paper's (%(default)s)",
     )
     parser.add_argument(
+        '--overlap-weight',
+        type=float,
+        default=defaults.overlap_weight,
+        help="weight of the sharpener's loss of edges; 0: the paper's recipe (%(default)s)",
+    )
+    parser.add_argument(
         '--decoder-with-core', action='store_true', help="train the decoder in the core's stage too"
     )
     parser.add_argument('--start', type=Path, default=None, help='model folder to begin from')
@@ -192,6 +198,7 @@ def settings_from(args: argparse.Namespace) -> TrainingSettings:
         recorded=not args.no_compile,
         edge_weight=args.edge_weight,
         edge_radius=args.edge_radius,
+        overlap_weight=args.overlap_weight,
         decoder_with_core=args.decoder_with_core,
     )
     stages = {

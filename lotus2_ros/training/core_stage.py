@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lotus2_ros.training.edges import FARTHEST, edge_loss
+from lotus2_ros.training.edges import FARTHEST, edge_loss, overlap_loss
 from lotus2_ros.training.optimiser import Optimiser
 from lotus2_ros.training.recording import Descent, Figures, RecordedStep
 from lotus2_ros.training.run import REPORT_EVERY, TrainingRun
@@ -148,7 +148,12 @@ def truth_losses(run: TrainingRun, batch: EncodedBatch, task: str, figures: Figu
 
 
 def decoded_losses(
-    run: TrainingRun, predicted: Tensor, batch: EncodedBatch, task: str, figures: Figures
+    run: TrainingRun,
+    predicted: Tensor,
+    batch: EncodedBatch,
+    task: str,
+    figures: Figures,
+    overlap_weight: float = 0.0,
 ) -> Tensor:
     """Weighted losses of the first part of a batch after decoding; adds them to the figures."""
     settings = run.settings
@@ -163,4 +168,7 @@ def decoded_losses(
     if task == DEPTH:
         figures['depth relative'] = relative_loss(restored, part.maps[task], part.bounds)
         loss = loss + settings.relative_weight * figures['depth relative']
+        if overlap_weight > 0:
+            figures['overlap'] = overlap_loss(restored, part.maps[task], part.bounds)
+            loss = loss + overlap_weight * figures['overlap']
     return loss

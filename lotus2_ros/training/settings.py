@@ -122,6 +122,8 @@ class TrainingSettings:
         edge_weight: weight of the decoder stage's loss of depth edges.
         edge_radius: pixels that the sharpener's truth may be moved by towards the core's map; 0 is
             the paper's recipe.
+        overlap_weight: weight of the sharpener's loss of depth edges that do not overlap with true
+            ones; 0 is the paper's recipe.
         decoder_with_core: keep training the decoder in the core's stage, by its decoded losses.
         decoded_share: share of a batch whose prediction is also compared after decoding.
         decoded_weight: weight of that comparison's absolute error.
@@ -156,6 +158,7 @@ class TrainingSettings:
     latent_noise_weight: float = 1e-4
     edge_weight: float = 0.5
     edge_radius: int = 1
+    overlap_weight: float = 1.0
     decoder_with_core: bool = False
     decoded_share: float = 0.5
     decoded_weight: float = 1.0

@@ -9,7 +9,8 @@ In the paper z_f is the truth's own latent (`edge_radius` 0). The flow is determ
 z_c, and what z_c does not know about the place of an edge nothing in the flow can decide: the best
 answer is the mean of all places, which is the slope that z_c has already. So here each pixel of
 truth may come from a neighbour, whichever is nearest to the decoded z_c: the edge is sharp and
-lies where the core has put it, a target that z_c determines.
+lies where the core has put it, a target that z_c determines. And the decoded latent is asked for
+edges that overlap with true ones (`overlap_weight`), which a slope does not.
 """
 
 from __future__ import annotations
@@ -91,23 +92,28 @@ def train_sharpener(run: TrainingRun, optimiser: Optimiser, *, until: float = fl
 
 @torch.no_grad()
 def with_coarse(run: TrainingRun, batch: EncodedBatch) -> EncodedBatch:
-    """Add the core's latents to samples, and put edge-tolerant truth in the place of truth.
+    """Add the core's latents to samples, and put edge-tolerant latents in the place of the truth's.
 
-    Done once for each rendered sample, as the core no longer changes.
+    Done once for each rendered sample, as the core no longer changes. The maps stay the truth: what
+    is decoded is judged by it.
     """
-    radius = run.settings.edge_radius
-    coarse, wanted, maps = {}, dict(batch.wanted), dict(batch.maps)
+    coarse, wanted = {}, dict(batch.wanted)
     with run.autocast():
         for task in TASKS:
             coarse[task] = run.network.core(batch.image, task).float()
-            if radius > 0:
-                decoded = run.decode(run.vae, coarse[task]).float().clamp(-1, 1)
-                if task == DEPTH:
-                    decoded = decoded.mean(1, keepdim=True)
-                maps[task] = edge_tolerant(batch.maps[task], decoded, radius)
-                picture = maps[task].expand(-1, 3, -1, -1).contiguous()
+            if run.settings.edge_radius > 0:
+                picture = tolerant_map(run, batch.maps[task], coarse[task], task)
+                picture = picture.expand(-1, 3, -1, -1).contiguous()
                 wanted[task] = run.encode(run.vae, picture).float()
-    return dataclasses.replace(batch, wanted=wanted, maps=maps, coarse=coarse)
+    return dataclasses.replace(batch, wanted=wanted, coarse=coarse)
+
+
+def tolerant_map(run: TrainingRun, truth: Tensor, coarse: Tensor, task: str) -> Tensor:
+    """True maps (B, C, H, W) moved towards what coarse latents (B, 16, h, w) decode to."""
+    decoded = run.decode(run.vae, coarse).float().clamp(-1, 1)
+    if task == DEPTH:
+        decoded = decoded.mean(1, keepdim=True)
+    return edge_tolerant(truth, decoded, run.settings.edge_radius)
 
 
 def flow_losses(
@@ -131,5 +137,7 @@ def flow_losses(
             figures[task] = (velocity.float() - (coarse - fine)).square().mean()
             figures[f'{task} zero'] = (coarse - fine).square().mean()
             implied = state - share * velocity.float()
-            loss = loss + figures[task] + decoded_losses(run, implied, batch, task, figures)
+            weight = run.settings.overlap_weight
+            decoded = decoded_losses(run, implied, batch, task, figures, weight)
+            loss = loss + figures[task] + decoded
     return loss, figures

@@ -10,9 +10,9 @@ import torch
 from test_stages import settings
 
 from lotus2_ros.errors import SettingsError
-from lotus2_ros.training.edges import edge_loss, edge_tolerant
+from lotus2_ros.training.edges import edge_loss, edge_tolerant, overlap_loss
 from lotus2_ros.training.nano import NanoTraining
-from lotus2_ros.training.sharpener_stage import flow_losses, with_coarse
+from lotus2_ros.training.sharpener_stage import flow_losses, tolerant_map, with_coarse
 from lotus2_ros.training.targets import disparity_map
 from lotus2_ros.types import DEPTH, NORMALS, TASKS
 
@@ -49,6 +49,36 @@ def test_edge_loss_falls_along_its_gradient():
     before = edge_loss(blurred, truth, BOUNDS)
     (gradient,) = torch.autograd.grad(before, blurred)
     assert edge_loss(blurred - 0.02 * gradient, truth, BOUNDS) < before
+
+
+def test_overlap_loss_prefers_a_guess_to_a_slope():
+    """Where an edge may lie at three places, any of them overlaps more than what lies between."""
+
+    def low_step(column):
+        return step_at(column) * 0.3 - 0.4  # disparities in a ratio of 1.3
+
+    places = (5, 6, 7)
+    truths = [low_step(column) for column in places]
+    slope = torch.stack(truths).mean(0)
+
+    def expected(map_):
+        return sum(float(overlap_loss(map_, truth, BOUNDS)) for truth in truths) / len(truths)
+
+    guesses = [expected(low_step(column)) for column in places]
+    assert max(guesses) < expected(slope) - 0.01
+    assert overlap_loss(truths[0], truths[0], BOUNDS) < 0.8  # three directions have no edges
+    assert overlap_loss(low_step(3), truths[0], BOUNDS) > 0.99
+    torch.testing.assert_close(
+        overlap_loss(slope, truths[0], BOUNDS), overlap_loss(slope, truths[0], 3 * BOUNDS)
+    )
+
+
+def test_overlap_loss_falls_along_its_gradient():
+    truth = step_at(6)
+    blurred = torch.nn.functional.avg_pool2d(truth, 3, 1, 1).requires_grad_()
+    before = overlap_loss(blurred, truth, BOUNDS)
+    (gradient,) = torch.autograd.grad(before, blurred)
+    assert overlap_loss(blurred - 0.02 * gradient, truth, BOUNDS) < before
 
 
 def test_tolerant_truth_puts_the_edge_where_the_coarse_map_has_it():
@@ -121,12 +151,14 @@ def test_radius_zero_leaves_the_papers_truth(training):
     tolerant = with_coarse(run, batch)
     for task in TASKS:
         assert torch.equal(with_coarse(plain, batch).wanted[task], batch.wanted[task])
+        assert torch.equal(tolerant.maps[task], batch.maps[task])
         decoded = run.decode(run.vae, tolerant.coarse[task]).detach().clamp(-1, 1)
         decoded = decoded.mean(1, keepdim=True) if task == DEPTH else decoded
-        nearer = (tolerant.maps[task] - decoded).norm(dim=1)
+        moved = tolerant_map(run, batch.maps[task], tolerant.coarse[task], task).detach()
+        nearer = (moved - decoded).norm(dim=1)
         assert (nearer <= (batch.maps[task] - decoded).norm(dim=1) + 1e-5).all()
         assert nearer.mean() < (batch.maps[task] - decoded).norm(dim=1).mean()
-        picture = tolerant.maps[task].expand(-1, 3, -1, -1)
+        picture = moved.expand(-1, 3, -1, -1)
         latent = run.encode(run.vae, picture).detach()
         torch.testing.assert_close(tolerant.wanted[task], latent, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(

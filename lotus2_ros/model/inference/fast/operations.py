@@ -19,6 +19,9 @@ from lotus2_ros.model.inference.quantization import EIGHT_BITS, LARGEST
 
 SMALLEST_SCALE = 1e-12
 
+_LEAST_ROWS = 128
+"""With fewer, cuBLAS has no float8 product with a scale for each row at some widths of FLUX."""
+
 _JOINED = 2048
 """Features of a row that a program joins."""
 
@@ -237,6 +240,10 @@ def scaled_product(
     assert rows.quantized is not None
     assert rows.scales is not None
     if rows.quantized.is_cuda:
+        count = len(rows.quantized)
+        if count < _LEAST_ROWS:
+            padded = scaled_product(_with_more_rows(rows), weight, scale, bias, None)[:count]
+            return padded if out is None else out.copy_(padded)
         options: dict[str, Any] = {} if out is None else {'out': out}
         return torch._scaled_mm(
             rows.quantized,
@@ -251,6 +258,19 @@ def scaled_product(
     product = (rows.quantized.float() @ weight.float().t()) * rows.scales[:, None] * scale
     result = (product + bias.float()).to(bias.dtype)
     return result if out is None else out.copy_(result)
+
+
+def _with_more_rows(rows: Rows) -> Rows:
+    """Rows in float8 with others behind, whose results nobody reads."""
+    assert rows.quantized is not None
+    assert rows.scales is not None
+    count, width = rows.quantized.shape
+    quantized, scales = _room(_LEAST_ROWS, width, rows.quantized.device)
+    quantized.view(torch.uint8).zero_()
+    quantized[:count].view(torch.uint8).copy_(rows.quantized.view(torch.uint8))
+    scales.fill_(1.0)
+    scales[:count].copy_(rows.scales)
+    return Rows(None, quantized, scales)
 
 
 def _kinds(sequences: Sequences, device: torch.device) -> Tensor:
