@@ -80,9 +80,19 @@ def open_model(model: str | Path, base: str | Path | None, wanted: Wanted) -> Op
         opened = _open_prepared(PreparedFolder(prepared), wanted)
     else:
         opened = _open_unprepared(model, base or None, wanted)
+    return made_ready(opened, wanted.progress)
+
+
+def made_ready(opened: Opened, progress: Progress | None) -> Opened:
+    """Accelerate and check a loaded model, where it is to be accelerated.
+
+    Raises:
+        DeviceError: see `accelerate`.
+        SelfCheckError: see `check_model`.
+    """
     if opened.accelerated:
-        if wanted.progress is not None:
-            wanted.progress('self-check', 0.0)
+        if progress is not None:
+            progress('self-check', 0.0)
         accelerate(opened.model, opened.device)
         check_model(opened.model, opened.device, opened.dtype)
     return opened

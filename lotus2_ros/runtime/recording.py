@@ -25,11 +25,18 @@ class GraphMemory:
     products, which belong to the stream that was recorded.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, first: bool = False) -> None:
+        """Take a stream, on which recordings are made; it decides how urgent their kernels are.
+
+        Args:
+            device: a GPU.
+            first: their kernels go before those of other recordings that run meanwhile.
+        """
         self.device = device
         with torch.cuda.device(device):
             self.pool = torch.cuda.graph_pool_handle()
-            self.stream = torch.cuda.Stream(device)
+            least, greatest = torch.cuda.current_stream(device).priority_range()
+            self.stream = torch.cuda.Stream(device, priority=greatest if first else least)
 
 
 class Recording:

@@ -6,6 +6,10 @@ the arrays.
 
   lotus2 benchmark --model exact --also fp8 nano@bfloat16 --sizes 640x480 1024x576 --steps 0 10
   lotus2 benchmark --model fp8 --tasks depth --baseline flux-dev --plot speed.png
+  lotus2 benchmark --model random-merged --also random-shared@fp8 --baseline flux-dev
+
+The last one needs no weights: random-merged and random-shared are of FLUX.1-dev's shape, drawn on
+the device, in the two layouts of prepared folders.
 
 Where there are several models, the results of all are compared with those of the first.
 """
@@ -41,6 +45,8 @@ from lotus2_ros.tools.sizes import parse_size
 from lotus2_ros.types import Prediction
 
 BASELINES = ('flux-dev', 'model')
+RANDOM = ('random-merged', 'random-shared')
+"""Models of FLUX.1-dev's shape that are drawn on the device, see `random_predictor`."""
 
 
 SUBCOMMANDS = {'geometry': 'geometry_benchmark'}
@@ -170,7 +176,7 @@ def _measure(
     sharpener = any(case.steps for case in cases)
     reset_memory(choose_device(settings.device, None))
     started = time.perf_counter()
-    predictor = load_predictor(settings, sharpener=sharpener, progress=None)
+    predictor = _predictor(settings, sharpener)
     load_s = time.perf_counter() - started
     runs = predictor_runs(predictor)
     figures = [time_case(c, runs, repeats=args.repeats, warmup=args.warmup) for c in cases]
@@ -191,6 +197,14 @@ def _measure(
     del predictor, runs
     gc.collect()
     return mode
+
+
+def _predictor(settings: ModelSettings, sharpener: bool) -> Any:
+    if settings.model in RANDOM:
+        from lotus2_ros.tools.random_predictor import random_predictor
+
+        return random_predictor(settings, sharpener=sharpener)
+    return load_predictor(settings, sharpener=sharpener, progress=None)
 
 
 def _measure_baseline(

@@ -12,7 +12,7 @@ import torch
 
 from lotus2_ros.model.inference.fast import operations
 from lotus2_ros.model.inference.fast.group_norm import GroupNorm
-from lotus2_ros.model.inference.fast.images import doubled, padded, softmax
+from lotus2_ros.model.inference.fast.images import padded, softmax, summed
 from lotus2_ros.model.inference.fast.operations import (
     Affine,
     Turns,
@@ -153,7 +153,7 @@ def test_group_norm(twice, dtype, added, active, biased, batch, channels, groups
     torch.testing.assert_close(value[1], expected[1], **close)
 
 
-@pytest.mark.parametrize('spread', [doubled, padded])
+@pytest.mark.parametrize('spread', [summed, padded])
 @pytest.mark.parametrize('added', [True, False])
 @pytest.mark.parametrize('biased', [True, False])
 @pytest.mark.parametrize(('batch', 'channels', 'size'), [(1, 24, (19, 7)), (2, 40, (3, 5))])

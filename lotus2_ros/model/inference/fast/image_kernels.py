@@ -125,31 +125,22 @@ def scale_silu_kernel(
 
 
 @triton.jit
-def double_kernel(
-    image,  # (B, H, W, C)
-    added,  # (B, H, W, C)
+def sum_kernel(
+    image,  # (B, P, C): P pixels
+    added,  # (B, P, C)
     bias,  # (C,) float32
-    out,  # (B, 2H, 2W, C)
-    total,  # H * W * C
-    width,  # W
+    out,  # (B, P, C)
+    total,  # B * P * C
     channels,  # C
     ADDED: tl.constexpr,
     BIASED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Write image + added + bias at double the size: every pixel four times."""
-    batch = tl.program_id(1).to(tl.int64)
-    inside = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    mask = inside < total
-    channel = inside % channels
-    pixel = inside // channels
-    x = _summed(image, added, bias, batch * total + inside, channel, mask, ADDED, BIASED)
-    x = x.to(out.dtype.element_ty)
-    corner = (pixel // width * 2) * (2 * width) + pixel % width * 2
-    for down in tl.static_range(2):
-        for right in tl.static_range(2):
-            place = (corner + down * 2 * width + right) * channels + channel
-            tl.store(out + batch * 4 * total + place, x, mask=mask)
+    """Write image + added + bias."""
+    places = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    mask = places < total
+    x = _summed(image, added, bias, places, places % channels, mask, ADDED, BIASED)
+    tl.store(out + places, x.to(out.dtype.element_ty), mask=mask)
 
 
 @triton.jit

@@ -18,8 +18,8 @@ _QUERIES = 2048
 """Pixels whose scores are in memory at a time: 4 bytes for each of all other pixels."""
 
 
-def doubled(image: Tensor, added: Tensor | None, bias: Tensor | None) -> Tensor:
-    """Sum image, added and bias at double the size, by the nearest: (B, C, H, W) to (B, C, 2H, 2W).
+def summed(image: Tensor, added: Tensor | None, bias: Tensor | None) -> Tensor:
+    """Sum image, added and bias: (B, C, H, W).
 
     Args:
         image: channels last.
@@ -27,19 +27,17 @@ def doubled(image: Tensor, added: Tensor | None, bias: Tensor | None) -> Tensor:
         bias: (C,) float32, or None.
     """
     if not operations.runs_kernels(image):
-        return F.interpolate(_summed(image, added, bias), scale_factor=2.0, mode='nearest')
-    batch, channels, height, width = image.shape
+        return _summed(image, added, bias)
     check_layout(image, added)
-    out = _room(batch, channels, 2 * height, 2 * width, image)
-    total = height * width * channels
-    _kernels().double_kernel[(-(-total // _VALUES), batch)](
+    out = torch.empty_like(image)
+    total = image.numel()
+    _kernels().sum_kernel[(-(-total // _VALUES),)](
         image,
         image if added is None else added,
         image if bias is None else bias,
         out,
         total,
-        width,
-        channels,
+        image.shape[1],
         ADDED=added is not None,
         BIASED=bias is not None,
         BLOCK=_VALUES,
