@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,11 +33,14 @@ def inverse(transform: Float64Array) -> Float64Array:
 
 def from_rotation_vector(vector: Float64Array, translation: Float64Array) -> Float64Array:
     """Transform of a rotation vector (axis times angle [rad]) and a translation [m], (4, 4)."""
+    x, y, z = (float(value) for value in vector)
+    angle = math.sqrt(x * x + y * y + z * z)
+    # Rodrigues' formula, R = I + s K + c K^2 with K = [vector]_x; both factors go over to a limit.
+    s = math.sin(angle) / angle if angle > 1e-8 else 1.0
+    c = (1.0 - math.cos(angle)) / angle**2 if angle > 1e-4 else 0.5
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
     result = np.eye(4)
-    result[:3, :3] = np.stack(
-        [_rotate(np.asarray(vector, dtype=np.float64)[None], axis[None])[0] for axis in np.eye(3)],
-        axis=1,
-    )
+    result[:3, :3] += s * cross + c * (cross @ cross)
     result[:3, 3] = translation
     return result
 

@@ -7,13 +7,14 @@ from numpy.typing import NDArray
 
 from lotus2_ros.geometry.scale.estimate import NoScale, References, ScaleEstimate
 from lotus2_ros.geometry.scale.line import fit_line
+from lotus2_ros.geometry.scale.quantile import median
 
 Float64Array = NDArray[np.float64]
 
 FEWEST = 12
 """References below which nothing is fitted."""
 
-_MOST = 2000
+_MOST = 1000
 
 _LARGEST_RESIDUAL = 0.35
 """Median relative error of the inliers with which prediction and references show two scenes, unless
@@ -26,7 +27,13 @@ _LARGEST_LOG_SIGMA = 0.5
 """Standard deviation of log a with which the references say nothing of the scale."""
 
 
-def fit_scale(references: References, *, source: str, seed: int = 0) -> ScaleEstimate | NoScale:
+def fit_scale(
+    references: References,
+    *,
+    source: str,
+    seed: int = 0,
+    start: tuple[float, float] | None = None,
+) -> ScaleEstimate | NoScale:
     """Fit 1 / z = a d + b.
 
     Args:
@@ -34,6 +41,7 @@ def fit_scale(references: References, *, source: str, seed: int = 0) -> ScaleEst
             sigma are left out.
         source: goes into the estimate.
         seed: of the choice among many references and of the hypotheses.
+        start: (a, b) nearby, as from an earlier fit to much the same references; None searches.
 
     Returns:
         The estimate; or why there is none: 'too few samples', 'too little relief' (disparity or
@@ -44,7 +52,7 @@ def fit_scale(references: References, *, source: str, seed: int = 0) -> ScaleEst
     disparity, target, sigma = _usable(references, rng)
     if len(disparity) < FEWEST:
         return NoScale('too few samples')
-    line = fit_line(disparity, target, sigma, rng)
+    line = fit_line(disparity, target, sigma, rng, start)
     if line is None:
         return NoScale('too little relief')
     a, b = line.slope, line.offset
@@ -52,7 +60,7 @@ def fit_scale(references: References, *, source: str, seed: int = 0) -> ScaleEst
         return NoScale('negative scale')
     inlier = line.inlier
     error = np.abs(target[inlier] - a * disparity[inlier] - b)
-    residual = float(np.median(error / target[inlier])) if inlier.any() else np.inf
+    residual = median(error / target[inlier]) if inlier.any() else np.inf
     if residual > _LARGEST_RESIDUAL and line.scale > _LARGEST_SCALE:
         return NoScale('references contradict prediction')
     # d(log a) = d(a) / a.
@@ -73,5 +81,5 @@ def _usable(
     )
     chosen = np.flatnonzero(np.isfinite(d) & np.isfinite(r) & np.isfinite(s) & (r > 0) & (s > 0))
     if len(chosen) > _MOST:
-        chosen = np.sort(rng.choice(chosen, _MOST, replace=False))
+        chosen = np.sort(rng.choice(chosen, _MOST, replace=False, shuffle=False))
     return d[chosen], r[chosen], s[chosen]

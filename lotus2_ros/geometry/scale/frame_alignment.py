@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lotus2_ros.geometry.scale.ego_motion import depth_after_motion
 from lotus2_ros.geometry.scale.line import fit_line
+from lotus2_ros.geometry.scale.quantile import quantiles
 from lotus2_ros.geometry.scale.transition import NoTransition, Transition
 from lotus2_ros.types import BoolArray, Float32Array, UInt8Array
 
@@ -209,5 +210,5 @@ def _smooth(image: Float32Array) -> BoolArray:
 def _range(values: Float64Array) -> float:
     if len(values) == 0:
         return 0.0
-    low, high = np.quantile(values, [0.05, 0.95])
-    return float(high - low)
+    low, high = quantiles(values, 0.05, 0.95)
+    return high - low

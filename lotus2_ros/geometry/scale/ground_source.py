@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lotus2_ros.geometry.ground_plane import GroundPlane, lies_flat
 from lotus2_ros.geometry.scale.estimate import NoScale, References, ScaleEstimate
 from lotus2_ros.geometry.scale.fit import fit_scale
+from lotus2_ros.geometry.scale.quantile import quantiles
 from lotus2_ros.types import BoolArray, Float32Array
 
 Float64Array = NDArray[np.float64]
@@ -119,7 +120,7 @@ def ground_scale(
             return doubt
         ground = pixels.ground[on]
         references = References(pixels.disparity[on], ground, _NOISE * ground)
-        estimate = fit_scale(references, source='ground', seed=seed)
+        estimate = fit_scale(references, source='ground', seed=seed, start=found)
         if isinstance(estimate, NoScale):
             return estimate
         found = estimate.a, estimate.b
@@ -204,7 +205,7 @@ def _doubt(pixels: _Pixels, on: BoolArray, a: float, b: float) -> NoScale | None
         return NoScale('no ground in view')
     if np.count_nonzero(_below_plane(pixels, a, b)) > _MOST_BELOW * count:
         return NoScale('no ground in view')
-    near, far = np.percentile(pixels.ground[on], [95.0, 5.0])
+    far, near = quantiles(pixels.ground[on], 0.05, 0.95)
     if near < _LEAST_EXTENT * far:
         return NoScale('too little ground in view')
     return None

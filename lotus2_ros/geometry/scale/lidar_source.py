@@ -19,9 +19,14 @@ from lotus2_ros.geometry.rigid import (
 )
 from lotus2_ros.geometry.scale.estimate import NoScale, References, ScaleEstimate
 from lotus2_ros.geometry.scale.fit import fit_scale
-from lotus2_ros.geometry.scale.pose_refinement import JointFit, fit_with_pose_error
-from lotus2_ros.geometry.scale.sampling import sample_disparity
-from lotus2_ros.types import BoolArray, Float32Array
+from lotus2_ros.geometry.scale.pose_refinement import (
+    JointFit,
+    fit_with_pose_error,
+    variance_by_pose,
+)
+from lotus2_ros.geometry.scale.quantile import median, quantiles
+from lotus2_ros.geometry.scale.sampling import disparity_span, sample_disparity
+from lotus2_ros.types import Float32Array
 
 Float64Array = NDArray[np.float64]
 
@@ -29,8 +34,11 @@ _FEWEST = 30
 _MOST = 800
 """Points that are fitted; more cost time and, against errors they share, gain nothing."""
 
-_MOST_LOOKED_AT = 10_000
+_MOST_LOOKED_AT = 6000
 """Points in front of the camera that are projected; occlusion is told as well with these."""
+
+_MOST_READ = 24_000
+"""Points of the whole turn; of a clustered cloud, enough are in front of the camera then too."""
 
 _NEAREST = 0.05
 """Nearer returns are the sensor itself, or zeros that stand for no return [m]."""
@@ -119,9 +127,10 @@ def lidar_scale(
 
 
 def points_in_camera(scan: LidarScan, seed: int = 0) -> Float64Array | NoScale:
-    """Valid points in the optical frame at the time of the image, (M, 3) float64 [m].
+    """Valid points in front of the camera, in the optical frame at the time of the image.
 
-    Of a still sensor only those in front of the camera; of many, some.
+    Returns:
+        (M, 3) float64 [m], of many only some; or why there are none, see `lidar_scale`.
     """
     points = np.asarray(scan.points)
     if points.size == 0:
@@ -130,40 +139,53 @@ def points_in_camera(scan: LidarScan, seed: int = 0) -> Float64Array | NoScale:
         return NoScale('no valid points')
     if not is_rigid(scan.to_camera):
         return NoScale('bad transform')
-    x, y, z = np.ascontiguousarray(points.T)
+    if scan.to_camera_end is not None:
+        if not is_rigid(scan.to_camera_end):
+            return NoScale('bad transform')
+        if scan.fraction is None or scan.fraction.shape != (len(points),):
+            return NoScale('bad point times')
+    rng = np.random.default_rng(seed)
+    read = _some(np.arange(len(points)), _MOST_READ, rng)
+    found = _in_front(scan, read)
+    if len(read) < len(points) and (isinstance(found, NoScale) or len(found) < _MOST):
+        # Nearly all of the cloud is no return, or behind the camera.
+        found = _in_front(scan, np.arange(len(points)))
+    if isinstance(found, NoScale):
+        return found
+    chosen = _some(found, _MOST_LOOKED_AT, rng)
+    if scan.to_camera_end is None or scan.fraction is None:
+        return transform_points(scan.to_camera, points[chosen])
+    fraction = scan.fraction[chosen].astype(np.float64)
+    return transform_moving_points(scan.to_camera, scan.to_camera_end, fraction, points[chosen])
+
+
+def _in_front(scan: LidarScan, read: NDArray[np.intp]) -> NDArray[np.intp] | NoScale:
+    """Which of these points are returns in front of the camera, at either end of the scan."""
+    x, y, z = np.ascontiguousarray(np.asarray(scan.points)[read].T)
     with np.errstate(invalid='ignore', over='ignore'):
         squared = x * x + y * y + z * z
         valid = np.isfinite(squared) & (squared > _NEAREST**2)
-    if not valid.any():
-        return NoScale('no valid points')
-    if scan.to_camera_end is None:
-        row = scan.to_camera[2].astype(points.dtype)
-        with np.errstate(invalid='ignore', over='ignore'):
-            valid &= x * row[0] + y * row[1] + z * row[2] + row[3] > 0.0
-        return transform_points(scan.to_camera, points[_some(valid, seed)])
-    if not is_rigid(scan.to_camera_end):
-        return NoScale('bad transform')
-    if scan.fraction is None or scan.fraction.shape != (len(points),):
-        return NoScale('bad point times')
-    fraction = np.asarray(scan.fraction, dtype=np.float64)
-    valid &= np.isfinite(fraction)
-    if not valid.any():
-        return NoScale('bad point times')
-    chosen = _some(valid, seed)
-    return transform_moving_points(
-        scan.to_camera, scan.to_camera_end, fraction[chosen], points[chosen]
-    )
+        if not valid.any():
+            return NoScale('no valid points')
+        front = np.zeros_like(valid)
+        for pose in (scan.to_camera, scan.to_camera_end):
+            if pose is not None:
+                row = pose[2].astype(x.dtype)
+                front |= x * row[0] + y * row[1] + z * row[2] + row[3] > 0.0
+    if scan.to_camera_end is not None and scan.fraction is not None:
+        valid &= np.isfinite(scan.fraction[read])
+        if not valid.any():
+            return NoScale('bad point times')
+    return read[valid & front]
 
 
-def _some(valid: BoolArray, seed: int) -> NDArray[np.intp]:
-    """Indices of valid points, at most `_MOST_LOOKED_AT`, one of each run: no line is left out."""
-    chosen = np.flatnonzero(valid)
-    if len(chosen) <= _MOST_LOOKED_AT:
-        return chosen
-    edges = np.linspace(0, len(chosen), _MOST_LOOKED_AT + 1)
-    spread = np.random.default_rng(seed).random(_MOST_LOOKED_AT) * (edges[1] - edges[0])
-    places: NDArray[np.intp] = (edges[:-1] + spread).astype(np.intp)
-    return np.asarray(chosen[places], dtype=np.intp)
+def _some(places: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """At most so many of them, one of each run: no line is left out."""
+    if len(places) <= most:
+        return places
+    run = len(places) / most
+    chosen: NDArray[np.intp] = ((np.arange(most) + rng.random(most)) * run).astype(np.intp)
+    return places[chosen]
 
 
 def _visible(points: Float64Array, intrinsics: Intrinsics, lens: Lens) -> Float64Array:
@@ -173,8 +195,9 @@ def _visible(points: Float64Array, intrinsics: Intrinsics, lens: Lens) -> Float6
     column, row = pixels[:, 0], pixels[:, 1]
     # NaN compares false.
     inside = (column > -0.5) & (column < size[0] - 0.5) & (row > -0.5) & (row < size[1] - 0.5)
-    points, pixels = points[inside], pixels[inside]
-    return points[~occluded_points(pixels, points[:, 2], size)]
+    places = np.flatnonzero(inside)
+    hidden = occluded_points(pixels[places], points[places, 2], size)
+    return points[places[~hidden]]
 
 
 def _refined(
@@ -188,8 +211,8 @@ def _refined(
     """Fit, correct the mounting by what the fit says of it, fit again."""
     turn, shift = np.radians(noise.rotation_deg), noise.translation_m
     prior = np.maximum([turn] * 3 + [shift] * 3, 1e-9)
-    reach = intrinsics.fx * (turn + shift / max(float(np.median(points[:, 2])), 0.5))
-    view = _View(disparity, intrinsics, lens, noise, reach)
+    reach = intrinsics.fx * (turn + shift / max(median(points[:, 2]), 0.5))
+    view = _View(disparity, disparity_span(disparity), intrinsics, lens, noise, reach)
     placed = _place(view, points, None)
     estimate = _fit(view, placed, None, np.diag(prior**2), seed)
     if isinstance(estimate, NoScale):
@@ -219,6 +242,7 @@ class _View(NamedTuple):
     """What stays the same over the refinement of one frame."""
 
     disparity: Float32Array
+    span: float
     intrinsics: Intrinsics
     lens: Lens
     noise: LidarNoise
@@ -240,7 +264,7 @@ def _place(view: _View, points: Float64Array, pose: Float64Array | None) -> _Pla
         points = transform_points(from_rotation_vector(pose[:3], pose[3:]), points)
     pixels = view.lens.project(points, view.intrinsics)
     inside = np.isfinite(pixels[:, 0])
-    samples = sample_disparity(view.disparity, pixels[inside], reach=view.reach)
+    samples = sample_disparity(view.disparity, pixels[inside], reach=view.reach, span=view.span)
     points = points[inside][samples.smooth]
     return _Placed(
         samples.value[samples.smooth],
@@ -257,9 +281,10 @@ def _fit(
     if len(placed.disparity) < _FEWEST:
         return NoScale('too few samples')
     sigma, jacobian = _weights(view, placed, joint)
-    shared = np.einsum('nk,kl,nl->n', jacobian, pose, jacobian)
+    shared = variance_by_pose(jacobian, pose)
     references = References(placed.disparity, placed.inverse_depth, np.sqrt(sigma**2 + shared))
-    return fit_scale(references, source='points', seed=seed)
+    start = None if joint is None else (joint.a, joint.b)
+    return fit_scale(references, source='points', seed=seed, start=start)
 
 
 def _weights(
@@ -280,9 +305,9 @@ def _weights(
 
 def _rough_scale(placed: _Placed) -> float:
     """The ratio of both spreads: good enough to weigh points by."""
-    low, high = np.percentile(placed.disparity, [10.0, 90.0])
-    below, above = np.percentile(placed.inverse_depth, [10.0, 90.0])
-    return float((above - below) / max(high - low, 1e-9))
+    low, high = quantiles(placed.disparity, 0.1, 0.9)
+    below, above = quantiles(placed.inverse_depth, 0.1, 0.9)
+    return (above - below) / max(high - low, 1e-9)
 
 
 def _pose_jacobian(
@@ -295,13 +320,16 @@ def _pose_jacobian(
     with J = a g . dp - dr. The lens is taken for a pinhole here, which changes dp by some per cent.
     """
     x, y, r = placed.plane[:, 0], placed.plane[:, 1], inverse_depth
-    zero, one = np.zeros_like(r), np.ones_like(r)
-    # Rows of d(w x P + t) / d(w, t), divided by z.
-    move_x = np.stack([zero, one, -y, r, zero, zero], axis=1)
-    move_y = np.stack([-one, zero, x, zero, r, zero], axis=1)
-    move_z = np.stack([y, -x, zero, zero, zero, r], axis=1)
-    column = intrinsics.fx * (move_x - x[:, None] * move_z)
-    row = intrinsics.fy * (move_y - y[:, None] * move_z)
-    nearer = -r[:, None] * move_z
-    slide = placed.gradient[:, :1] * column + placed.gradient[:, 1:] * row
-    return np.asarray(a * slide - nearer, dtype=np.float64)
+    # d(w x P + t) / z, along x, y and z, is w2 - w3 y + r t1, w3 x - w1 + r t2, w1 y - w2 x + r t3.
+    # A point moves by p and q along column and row for x and y, and by what is left for z.
+    p = (a * intrinsics.fx) * placed.gradient[:, 0]
+    q = (a * intrinsics.fy) * placed.gradient[:, 1]
+    along_z = r - p * x - q * y
+    rows = np.empty((6, len(r)))
+    rows[0] = along_z * y - q
+    rows[1] = p - along_z * x
+    rows[2] = q * x - p * y
+    rows[3] = p * r
+    rows[4] = q * r
+    rows[5] = along_z * r
+    return rows.T

@@ -11,16 +11,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lotus2_ros.geometry.scale.quantile import median, quantiles
 from lotus2_ros.types import BoolArray
 
 Float64Array = NDArray[np.float64]
 
-_JUDGES = 300
+_JUDGES = 256
 """Points that choose among the hypotheses."""
 
-_HYPOTHESES = 128
+_HYPOTHESES = 96
 _ITERATIONS = 20
-_SETTLED = 1e-7
+_SETTLED = 1e-6
 """Relative change of the solution with which the iteration ends."""
 
 _SINGULAR = 1e-13
@@ -54,7 +55,11 @@ class Line(NamedTuple):
 
 
 def fit_line(
-    x: Float64Array, y: Float64Array, sigma: Float64Array, rng: np.random.Generator
+    x: Float64Array,
+    y: Float64Array,
+    sigma: Float64Array,
+    rng: np.random.Generator,
+    start: tuple[float, float] | None = None,
 ) -> Line | None:
     """Fit y = slope x + offset.
 
@@ -63,23 +68,26 @@ def fit_line(
         y: (N,) finite.
         sigma: (N,) standard deviations of y, above 0.
         rng: of the hypotheses.
+        start: slope and offset of a line nearby, which spares the search; None searches.
 
     Returns:
         The line; None if x hardly varies among the points that agree.
     """
     if len(x) < 3:
         return None
-    middle = _median(x)
-    low, high = np.quantile(x, [0.02, 0.98])
-    spread = float(high - low)
+    low, middle, high = quantiles(x, 0.02, 0.5, 0.98)
+    spread = high - low
     if spread <= 1e-6 * max(1.0, float(np.abs(x).max())):
         return None
     # Centred and of unit size: x may have any offset, which would cost digits.
     u = (x - middle) / spread
-    start = _best_hypothesis(u, y, sigma, rng)
     if start is None:
+        begin = _best_hypothesis(u, y, sigma, rng)
+    else:
+        begin = start[0] * spread, start[1] + start[0] * middle
+    if begin is None:
         return None
-    refined = _refined(u, y, sigma, start)
+    refined = _refined(u, y, sigma, begin)
     if refined is None:
         return None
     (slope, level), information, scale = refined
@@ -101,8 +109,8 @@ def _best_hypothesis(
     x: Float64Array, y: Float64Array, sigma: Float64Array, rng: np.random.Generator
 ) -> tuple[float, float] | None:
     """The line through two points with the least median error in units of sigma."""
-    order = np.argsort(x)
-    half = len(order) // 2
+    half = len(x) // 2
+    order = np.argpartition(x, half)
     # One of the lower and one of the upper half: close pairs give wild slopes.
     low = order[rng.integers(0, half, _HYPOTHESES)]
     high = order[rng.integers(half, len(order), _HYPOTHESES)]
@@ -114,11 +122,12 @@ def _best_hypothesis(
     slope = (y[high] - y[low]) / apart
     level = y[high] - slope * x[high]
     judges = rng.integers(0, len(y), _JUDGES) if len(y) > _JUDGES else np.arange(len(y))
-    error = np.multiply.outer(slope, x[judges])
-    error += level[:, None]
-    error -= y[judges]
-    np.abs(error, out=error)
-    error /= sigma[judges]
+    # In units of sigma, and in single precision: this only chooses.
+    unit = 1.0 / sigma[judges]
+    lines = np.column_stack([slope, level, np.full_like(slope, -1.0)]).astype(np.float32)
+    error = np.abs(
+        lines @ (np.stack([x[judges], np.ones_like(unit), y[judges]]) * unit).astype(np.float32)
+    )
     middle = len(judges) // 2
     error.partition(middle, axis=1)
     best = int(error[:, middle].argmin())
@@ -130,30 +139,25 @@ def _refined(
 ) -> tuple[tuple[float, float], Float64Array, float] | None:
     """Reweighted least squares: solution, normal equations (2, 2), scale of the residuals."""
     slope, level = start
-    precision = 1.0 / sigma**2
-    inverse_sigma = np.sqrt(precision)
+    unit = 1.0 / sigma
+    table = np.stack([x * unit, unit, y * unit])  # (3, N): one product gives all sums
     scale, information = 1.0, np.eye(2)
     for _ in range(_ITERATIONS):
-        residual = np.abs((y - slope * x - level) * inverse_sigma)
-        scale = max(1.0, _MAD_TO_SIGMA * _median(residual))
-        weights = (1.0 - np.minimum(residual / (_TUKEY * scale), 1.0) ** 2) ** 2 * precision
-        wx = weights * x
-        s, sx, sxx = weights.sum(), wx.sum(), wx @ x
-        sy, sxy = weights @ y, wx @ y
+        residual = np.abs(np.array([-slope, -level, 1.0]) @ table)
+        scale = max(1.0, _MAD_TO_SIGMA * median(residual))
+        residual *= 1.0 / (_TUKEY * scale)
+        np.minimum(residual, 1.0, out=residual)
+        weights = (1.0 - residual * residual) ** 2
+        sums = (table[:2] * weights) @ table.T  # (2, 3)
+        information = sums[:, :2]
+        (sxx, sx, sxy), (_, s, sy) = sums.tolist()
         determinant = s * sxx - sx * sx
         if not determinant > _SINGULAR * s * sxx:
             return None
-        new_slope = float((s * sxy - sx * sy) / determinant)
-        new_level = float((sxx * sy - sx * sxy) / determinant)
+        new_slope = (s * sxy - sx * sy) / determinant
+        new_level = (sxx * sy - sx * sxy) / determinant
         change = max(abs(new_slope - slope), abs(new_level - level))
         slope, level = new_slope, new_level
-        information = np.array([[sxx, sx], [sx, s]])
         if change <= _SETTLED * max(abs(slope), abs(level)):
             break
     return (slope, level), information, scale
-
-
-def _median(values: Float64Array) -> float:
-    """The upper median: NumPy's own takes several times as long on a few thousand values."""
-    middle = len(values) // 2
-    return float(np.partition(values, middle)[middle])

@@ -13,7 +13,11 @@ from lotus2_ros.geometry.lens import PINHOLE, Lens
 from lotus2_ros.geometry.rigid import from_rotation_vector, is_rigid, rotation_vector
 from lotus2_ros.geometry.scale.estimate import NoScale, References, ScaleEstimate
 from lotus2_ros.geometry.scale.fit import fit_scale
-from lotus2_ros.geometry.scale.pose_refinement import JointFit, fit_with_pose_error
+from lotus2_ros.geometry.scale.pose_refinement import (
+    JointFit,
+    fit_with_pose_error,
+    variance_by_pose,
+)
 from lotus2_ros.geometry.scale.sampling import sample_disparity
 from lotus2_ros.geometry.tracking import Tracks
 from lotus2_ros.types import Float32Array
@@ -149,13 +153,14 @@ class _Epipolar(NamedTuple):
 
 
 def _epipolar(pose: Float64Array, now: Float64Array, before: Float64Array) -> _Epipolar:
-    turned = np.column_stack([now, np.ones(len(now))]) @ pose[:3, :3].T
-    k = before * pose[2, 3] - pose[:2, 3]
-    g = turned[:, :2] - before * turned[:, 2:]
-    length = np.maximum(np.linalg.norm(k, axis=1), 1e-12)
-    along = k / length[:, None]
-    across = np.column_stack([-along[:, 1], along[:, 0]])
-    return _Epipolar(turned, along, length, (along * g).sum(axis=1), (across * g).sum(axis=1))
+    turned = now @ pose[:3, :2].T + pose[:3, 2]
+    # Column by column: NumPy's reductions over an axis of length 2 are many times slower.
+    u, v, pz = before[:, 0], before[:, 1], turned[:, 2]
+    kx, ky = u * pose[2, 3] - pose[0, 3], v * pose[2, 3] - pose[1, 3]
+    gx, gy = turned[:, 0] - u * pz, turned[:, 1] - v * pz
+    length = np.maximum(np.hypot(kx, ky), 1e-12)
+    x, y = kx / length, ky / length
+    return _Epipolar(turned, np.column_stack([x, y]), length, x * gx + y * gy, x * gy - y * gx)
 
 
 def _normalised(
@@ -228,15 +233,16 @@ def _fit(
     triangulated = lines.parallax / lines.length
     smooth = np.maximum(triangulated if joint is None else joint.a * rays.disparity + joint.b, 0.0)
     along, across = _pose_jacobians(lines, rays, smooth)
-    spread = np.sqrt(views.sigma**2 + np.einsum('nk,kl,nl->n', along, left, along))
-    off = np.sqrt(views.sigma**2 + np.einsum('nk,kl,nl->n', across, left, across))
+    spread = np.sqrt(views.sigma**2 + variance_by_pose(along, left))
+    off = np.sqrt(views.sigma**2 + variance_by_pose(across, left))
     sigma = np.hypot(spread / lines.length, _MODEL_NOISE * smooth)
     keep = np.abs(lines.off) < _EPIPOLAR_GATE * off
     if np.count_nonzero(keep) < _FEWEST:
         few = len(keep) < 2 * _FEWEST or keep.mean() > 0.5
         return NoScale('too few samples' if few else 'tracks contradict odometry')
     references = References(rays.disparity[keep], triangulated[keep], sigma[keep])
-    return fit_scale(references, source='odometry', seed=seed)
+    start = None if joint is None else (joint.a, joint.b)
+    return fit_scale(references, source='odometry', seed=seed, start=start)
 
 
 def _corrected(pose: Float64Array, error: Float64Array) -> Float64Array:
@@ -255,15 +261,27 @@ def _pose_jacobians(
     For the true pose, (w x + 1) R and t + s, holds g + dg = (k + dk) r, so g = k r + r dk - dg with
     dg = (w x p)_xy - x' (w x p)_z and dk = x' s_z - s_xy.
     """
-    px, py, pz = lines.turned.T
-    u, v, r = rays.before[:, 0], rays.before[:, 1], inverse_depth
-    zero = np.zeros_like(px)
-    turn_z = np.stack([py, -px, zero], axis=1)
-    turn_x = np.stack([zero, pz, -py], axis=1) - u[:, None] * turn_z
-    turn_y = np.stack([-pz, zero, px], axis=1) - v[:, None] * turn_z
-    shift_x = np.stack([-r, zero, u * r], axis=1)
-    shift_y = np.stack([zero, -r, v * r], axis=1)
-    change_x = np.concatenate([-turn_x, shift_x], axis=1)
-    change_y = np.concatenate([-turn_y, shift_y], axis=1)
-    x, y = lines.along[:, :1], lines.along[:, 1:]
-    return x * change_x + y * change_y, -y * change_x + x * change_y
+    x, y = lines.along[:, 0], lines.along[:, 1]
+    along = _pose_jacobian(lines.turned, rays.before, inverse_depth, x, y)
+    return along, _pose_jacobian(lines.turned, rays.before, inverse_depth, -y, x)
+
+
+def _pose_jacobian(
+    turned: Float64Array,
+    before: Float64Array,
+    inverse_depth: Float64Array,
+    x: Float64Array,
+    y: Float64Array,
+) -> Float64Array:
+    """The same in the direction (x, y) in the image, (N, 6)."""
+    px, py, pz = turned.T
+    r = inverse_depth
+    depth_wise = x * before[:, 0] + y * before[:, 1]
+    rows = np.empty((6, len(r)))
+    rows[0] = y * pz + depth_wise * py
+    rows[1] = -x * pz - depth_wise * px
+    rows[2] = x * py - y * px
+    rows[3] = -x * r
+    rows[4] = -y * r
+    rows[5] = depth_wise * r
+    return rows.T

@@ -12,13 +12,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lotus2_ros.geometry.scale.quantile import median
+
 Float64Array = NDArray[np.float64]
 
 _ITERATIONS = 15
 _TUKEY = 4.685
 """Tukey's constant: 95% efficiency for normal errors (Huber and Ronchetti 2009)."""
 
-_SETTLED = 1e-5
+_SETTLED = 1e-4
 """Change of the solution, in units of the prior, with which the iteration ends."""
 
 _INDEPENDENT = 300
@@ -66,20 +68,20 @@ def fit_with_pose_error(
     Returns:
         The fit; None if the references do not determine it or a comes out at 0 or below.
     """
-    # In units of the prior, so that all pose columns are of a kind.
-    design = np.column_stack([design, jacobian * prior]) / sigma[:, None]
+    # In units of the prior, so that all pose columns are of a kind; by rows, for quick products.
+    factors = np.concatenate([design.T, jacobian.T * prior[:, None]]) / sigma  # (2 + K, N)
     target = target / sigma
     penalty = np.diag([0.0, 0.0, *np.ones(len(prior))])
     solution = np.array([start.a, start.b, *(start.pose / prior)])
-    weights, scale, normal = np.ones_like(target), 1.0, penalty
+    normal = penalty
     for _ in range(_ITERATIONS):
-        residual = np.abs(target - design @ solution)
-        middle = len(residual) // 2
-        scale = max(1.0, 1.4826 * float(np.partition(residual, middle)[middle]))
-        u = np.minimum(residual / (_TUKEY * scale), 1.0)
-        weights = (1.0 - u**2) ** 2
-        weighted = design.T * (weights / scale**2)
-        normal = weighted @ design + penalty
+        residual = np.abs(target - solution @ factors)
+        scale = max(1.0, 1.4826 * median(residual))
+        residual *= 1.0 / (_TUKEY * scale)
+        np.minimum(residual, 1.0, out=residual)
+        weights = (1.0 - residual * residual) ** 2 / scale**2
+        weighted = factors * weights
+        normal = weighted @ factors.T + penalty
         try:
             update = np.linalg.solve(normal, weighted @ target)
         except np.linalg.LinAlgError:
@@ -92,8 +94,7 @@ def fit_with_pose_error(
     if not solution[0] > 0.0 or not np.linalg.cond(normal) <= 1e14:
         return None
     counted = min(1.0, _INDEPENDENT / len(target))
-    information = design.T @ (weights[:, None] * design) / scale**2
-    covariance = np.linalg.inv(counted * information + penalty)  # of (a, b, pose / prior)
+    covariance = np.linalg.inv(counted * (normal - penalty) + penalty)  # of (a, b, pose / prior)
     units = np.array([1.0 / solution[0], 1.0, *prior])
     return JointFit(
         float(solution[0]),
@@ -101,3 +102,14 @@ def fit_with_pose_error(
         solution[2:] * prior,
         np.asarray(covariance * np.outer(units, units), dtype=np.float64),
     )
+
+
+def variance_by_pose(jacobian: Float64Array, covariance: Float64Array) -> Float64Array:
+    """(N,) variance of each reference that an uncertain pose causes.
+
+    Args:
+        jacobian: (N, K) change of the references with the pose error.
+        covariance: (K, K) of the pose error.
+    """
+    rows = jacobian.T
+    return np.asarray(np.einsum('kn,kn->n', covariance @ rows, rows), dtype=np.float64)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lotus2_ros.geometry.scale.quantile import quantiles
 from lotus2_ros.types import BoolArray, Float32Array
 
 Float64Array = NDArray[np.float64]
@@ -30,7 +31,12 @@ class DisparitySamples(NamedTuple):
 
 
 def sample_disparity(
-    disparity: Float32Array, pixels: Float64Array, *, reach: float, jump: float = 0.03
+    disparity: Float32Array,
+    pixels: Float64Array,
+    *,
+    reach: float,
+    jump: float = 0.03,
+    span: float | None = None,
 ) -> DisparitySamples:
     """Sample a disparity image where it is smooth over the reach of a misplacement.
 
@@ -43,6 +49,7 @@ def sample_disparity(
         pixels: (N, 2) finite (column, row), inside the image.
         reach: how far a point may be from where it belongs [px].
         jump: share of the range of disparity (5th to 95th percentile).
+        span: that range, where it is known already; None finds it.
     """
     height, width = disparity.shape
     step = max(1, round(reach))
@@ -59,8 +66,10 @@ def sample_disparity(
     below, above = disparity[row + step, column], disparity[row - step, column]
     gradient = np.column_stack([right - left, below - above]).astype(np.float64) / (2.0 * step)
     bend = np.maximum(np.abs(right + left - centre), np.abs(below + above - centre))
+    if span is None:
+        span = disparity_span(disparity)
     # NaN compares false: no value, no smooth place.
-    smooth = inside & (bend < jump * disparity_span(disparity))
+    smooth = inside & (bend < jump * span)
     value = bilinear(disparity, pixels)
     return DisparitySamples(value, gradient, smooth & np.isfinite(value))
 
@@ -71,8 +80,8 @@ def disparity_span(disparity: Float32Array) -> float:
     finite = flat[np.isfinite(flat)]
     if finite.size == 0:
         return 0.0
-    low, high = np.percentile(finite, [5.0, 95.0])
-    return float(high - low)
+    low, high = quantiles(finite, 0.05, 0.95)
+    return high - low
 
 
 def bilinear(image: Float32Array, pixels: Float64Array) -> Float64Array:
