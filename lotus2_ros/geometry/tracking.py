@@ -10,9 +10,16 @@ from numpy.typing import NDArray
 
 from lotus2_ros.types import UInt8Array
 
-_WINDOW = (21, 21)
+_WINDOW = (15, 15)
 _LEVELS = 3
-"""With a window of 21 px, movements of some 80 px are followed."""
+"""With a window of 15 px, movements of some 60 px are followed."""
+
+_SETTLED = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
+"""Steps at most, and a step so small that it is the last one [px]."""
+
+_SMALLEST = 120
+"""Corners are looked for at half the size if that leaves so many pixels; where they are need not be
+known to a pixel [px]."""
 
 
 class Tracks(NamedTuple):
@@ -31,14 +38,14 @@ def track_features(
     previous: UInt8Array,
     current: UInt8Array,
     *,
-    most: int = 500,
+    most: int = 300,
     distance: float = 8.0,
     back_within: float = 0.5,
 ) -> Tracks:
     """Follow corners of the earlier image (Shi and Tomasi 1994) by pyramidal Lucas-Kanade.
 
     Every point is followed there and back again; one that does not come back to where it started
-    is left out.
+    is left out. The way back begins at the start: a right match stays there, a wrong one leaves.
 
     Args:
         previous: (H, W) grey, the earlier image.
@@ -56,12 +63,11 @@ def track_features(
     if previous.shape != current.shape:
         msg = f'images to track between have shapes {previous.shape} and {current.shape}'
         raise ValueError(msg)
-    corners = cv2.goodFeaturesToTrack(previous, most, 0.01, distance)
-    if corners is None or len(corners) == 0:
+    start = _corners(previous, most, distance)
+    if len(start) == 0:
         return Tracks(np.empty((0, 2)), np.empty((0, 2)))
-    start = np.asarray(corners, dtype=np.float32).reshape(-1, 1, 2)
-    there, found = _follow(previous, current, start)
-    back, returned = _follow(current, previous, there)
+    there, found = _follow(previous, current, start, start, _LEVELS)
+    back, returned = _follow(current, previous, there, start, 0)
     near = np.linalg.norm((back - start).reshape(-1, 2), axis=1) < back_within
     height, width = current.shape
     end = there.reshape(-1, 2)
@@ -70,11 +76,35 @@ def track_features(
     return Tracks(start.reshape(-1, 2)[good].astype(np.float64), end[good].astype(np.float64))
 
 
+def _corners(image: UInt8Array, most: int, distance: float) -> NDArray[np.float32]:
+    """(N, 1, 2) float32."""
+    factor = 2.0 if min(image.shape) >= 2 * _SMALLEST else 1.0
+    if factor > 1.0:
+        size = image.shape[1] // 2, image.shape[0] // 2
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    found = cv2.goodFeaturesToTrack(image, most, 0.01, distance / factor)
+    if found is None:
+        return np.empty((0, 1, 2), dtype=np.float32)
+    # Pixels have their centres at whole numbers, in both sizes.
+    places = (np.asarray(found, dtype=np.float32) + np.float32(0.5)) * np.float32(factor)
+    return (places - np.float32(0.5)).reshape(-1, 1, 2)
+
+
 def _follow(
-    source: UInt8Array, target: UInt8Array, points: NDArray[np.float32]
+    source: UInt8Array,
+    target: UInt8Array,
+    points: NDArray[np.float32],
+    guess: NDArray[np.float32],
+    levels: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    moved = np.zeros_like(points)
     end, status, _ = cv2.calcOpticalFlowPyrLK(
-        source, target, points, moved, winSize=_WINDOW, maxLevel=_LEVELS
+        source,
+        target,
+        points,
+        guess.copy(),  # OpenCV writes the result there
+        winSize=_WINDOW,
+        maxLevel=levels,
+        criteria=_SETTLED,
+        flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
     )
     return np.asarray(end, dtype=np.float32), np.asarray(status).reshape(-1) == 1

@@ -176,7 +176,7 @@ def _in_front(scan: LidarScan, read: NDArray[np.intp]) -> NDArray[np.intp] | NoS
         valid &= np.isfinite(scan.fraction[read])
         if not valid.any():
             return NoScale('bad point times')
-    return read[valid & front]
+    return np.asarray(read[valid & front], dtype=np.intp)
 
 
 def _some(places: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
