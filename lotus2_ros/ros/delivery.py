@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lotus2_ros.ros import plan
+from lotus2_ros.ros import frame_timings, plan
 from lotus2_ros.ros.monitor import Monitor
 from lotus2_ros.ros.outputs import OutputSet
 from lotus2_ros.ros.problems import ProblemLog
@@ -26,6 +26,8 @@ class Delivery:
         monitor: counts and times.
         scale: of the frames.
         epoch: gives the current epoch; results of frames of another one are dropped.
+        timed: takes a frame, its stages in seconds and whether they are of a sharpened result,
+            once all its messages are out.
         log: takes one line about a frame that failed.
     """
 
@@ -37,6 +39,7 @@ class Delivery:
         monitor: Monitor,
         scale: ScaleKeeper,
         epoch: Callable[[], int],
+        timed: Callable[[Frame, dict[str, float], bool], None],
         log: Callable[[str], Any],
     ) -> None:
         self._core = core
@@ -44,6 +47,7 @@ class Delivery:
         self._monitor = monitor
         self._scale = scale
         self._epoch = epoch
+        self._timed = timed
         self._problems = ProblemLog(log)
         self.output_size: tuple[int, int] | None = None
 
@@ -86,6 +90,13 @@ class Delivery:
                 (f'{kind}total', end - frame.received),
             ]
         )
+        stages = {
+            frame_timings.INTAKE: start - frame.received - result.timings[frame_timings.TOTAL],
+            **result.timings,
+            frame_timings.MESSAGES: end - start - publishing,
+            frame_timings.PUBLISH: publishing,
+        }
+        self._timed(frame, stages, result.sharp)
 
     def on_dropped(self, context: Any, cause: str) -> None:  # noqa: ARG002 (the listener's shape)
         """Count it: a newer image replaced this one, or the worker was lost."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,15 +11,18 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.subscription import Subscription
+from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from lotus2_ros.geometry.scale.tracker import ScaleReport
 from lotus2_ros.ros.camera import CameraTracker
 from lotus2_ros.ros.delivery import Delivery
+from lotus2_ros.ros.frame_timings import ARRIVAL, timings_message, timings_qos
 from lotus2_ros.ros.intake import Intake, Wanted
 from lotus2_ros.ros.monitor import Monitor
 from lotus2_ros.ros.outputs import OutputSet
+from lotus2_ros.ros.products import Frame
 from lotus2_ros.ros.qos import IncompatibilityLog, input_qos, overridable
 from lotus2_ros.ros.scale import ScaleKeeper
 from lotus2_ros.ros.scale_feeds import ReferenceFeeds
@@ -75,9 +79,13 @@ class Session:
             publish=self._publish_scale,
             count=self.monitor.count,
         )
-        self._scale_lock = threading.Lock()
+        # On the receiver's thread they publish: closing must not destroy a publisher meanwhile.
+        self._report_lock = threading.Lock()
         self._scale_publisher: Publisher[Any] | None = node.create_publisher(
             DiagnosticArray, f'~/{self.prefix}scale', scale_qos()
+        )
+        self._timings_publisher: Publisher[Any] | None = node.create_publisher(
+            DiagnosticArray, f'~/{self.prefix}timings', timings_qos()
         )
         self.delivery = Delivery(
             core=self.core,
@@ -85,6 +93,7 @@ class Session:
             monitor=self.monitor,
             scale=self.scale,
             epoch=lambda: self.intake.epoch,
+            timed=self._publish_timings,
             log=lambda text: logger.error(f'{name}: {text}' if name else text),
         )
         self.intake = Intake(
@@ -160,19 +169,31 @@ class Session:
         self._node.destroy_subscription(self._info)
         self._references.close()
         self._transforms.close()
-        with self._scale_lock:
-            publisher, self._scale_publisher = self._scale_publisher, None
-        if publisher is not None:
-            self._node.destroy_publisher(publisher)
+        with self._report_lock:
+            publishers = self._scale_publisher, self._timings_publisher
+            self._scale_publisher = self._timings_publisher = None
+        for publisher in publishers:
+            if publisher is not None:
+                self._node.destroy_publisher(publisher)
         self.core.close()
         self.sharp.close()
 
     def _publish_scale(self, report: ScaleReport, header: Header) -> None:
         name = f'{self._node.get_fully_qualified_name()}: {self.name or "output"} scale'
-        # On the receiver's thread: closing must not destroy the publisher meanwhile.
-        with self._scale_lock:
+        with self._report_lock:
             if self._scale_publisher is not None:
                 self._scale_publisher.publish(scale_message(report, header, name=name))
+
+    def _publish_timings(self, frame: Frame, stages: dict[str, float], sharp: bool) -> None:
+        name = f'{self._node.get_fully_qualified_name()}: {self.name or "output"} timings'
+        with self._report_lock:
+            publisher = self._timings_publisher
+            if publisher is None or not publisher.get_subscription_count():
+                return
+            age = self._node.get_clock().now() - Time.from_msg(frame.header.stamp)
+            arrival = age.nanoseconds / 1e9 - (time.monotonic() - frame.received)
+            stages = {ARRIVAL: arrival, **stages}
+            publisher.publish(timings_message(stages, frame.header, name=name, sharp=sharp))
 
     def _subscribe(self, message_type: Any, topic: str, callback: Any) -> Subscription[Any]:
         name = self._node.resolve_topic_name(topic)
