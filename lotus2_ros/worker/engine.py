@@ -95,7 +95,9 @@ class Engine:
                 progress=progress,
             )
             progress('warming up', 0.95)
-            predictor.predict(np.zeros((*_WARM_UP_SIZE, 3), np.uint8))
+            # On a GPU the sharpener's step is recorded too, which would hold up a frame later.
+            steps = int(settings.load_sharpener and predictor.device.type == 'cuda')
+            predictor.predict(np.zeros((*_WARM_UP_SIZE, 3), np.uint8), sharpen_steps=steps)
         except RuntimeError as err:
             if classify(err) == 'sticky':
                 raise StickyDeviceError(str(err)) from err
@@ -167,6 +169,14 @@ class Engine:
         }
         if not sharp:
             timings['worker'] = time.monotonic() - job.context.taken_s
+        if 'recorded' in timings:
+            _LOGGER.info(
+                'recorded graphs for images of %dx%d in %.1f s; this frame was slow, the next are'
+                ' not',
+                job.rgb.shape[1],
+                job.rgb.shape[0],
+                timings['recorded'],
+            )
         self._channel.send(
             Result(
                 sequence=job.sequence,
