@@ -19,7 +19,7 @@ from lotus2_ros.worker.listener import (
     WorkerResult,
     WorkerState,
 )
-from lotus2_ros.worker.protocol import Configure, RequestSharpen
+from lotus2_ros.worker.messages import Configure, RequestSharpen
 from lotus2_ros.worker.ring import check_image_size
 from lotus2_ros.worker.session import Session
 from lotus2_ros.worker.supervision import Limits, Status, Supervisor

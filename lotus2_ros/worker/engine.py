@@ -16,10 +16,10 @@ from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.runtime.scheduler import FrameJob, TwoRateScheduler
 from lotus2_ros.settings import ModelSettings
 from lotus2_ros.types import Prediction
+from lotus2_ros.worker.channel import Channel
 from lotus2_ros.worker.faults import classify
 from lotus2_ros.worker.inbox import Inbox
-from lotus2_ros.worker.protocol import (
-    Channel,
+from lotus2_ros.worker.messages import (
     Fatal,
     Frame,
     FrameFailed,

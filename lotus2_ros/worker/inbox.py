@@ -7,8 +7,8 @@ import os
 import threading
 
 from lotus2_ros.errors import WorkerError
-from lotus2_ros.worker.protocol import (
-    Channel,
+from lotus2_ros.worker.channel import Channel
+from lotus2_ros.worker.messages import (
     Configure,
     Frame,
     Message,

@@ -16,8 +16,9 @@ from typing import NoReturn
 
 from lotus2_ros.errors import Lotus2Error, WorkerError
 from lotus2_ros.settings import ModelSettings
+from lotus2_ros.worker.channel import Channel
 from lotus2_ros.worker.inbox import EXIT_ORPHANED, EXIT_PROTOCOL, Inbox
-from lotus2_ros.worker.protocol import Channel, Load, LoadFailed, Message, Progress
+from lotus2_ros.worker.messages import Load, LoadFailed, Message, Progress
 
 EXIT_LOAD_FAILED = 3
 EXIT_DEVICE = 4

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lotus2_ros.errors import WorkerError
 from lotus2_ros.settings import CPU_THREAD_ENVIRONMENT
-from lotus2_ros.worker.protocol import Channel
+from lotus2_ros.worker.channel import Channel
 
 _TERMINATE_GRACE_S = 1.0
 _POLL_S = 0.005

@@ -14,8 +14,7 @@ from lotus2_ros.settings import ModelSettings
 from lotus2_ros.types import DEPTH, NORMALS, UInt8Array
 from lotus2_ros.worker.ledger import FrameLedger
 from lotus2_ros.worker.listener import WorkerCounters, WorkerListener, WorkerResult
-from lotus2_ros.worker.process import WorkerProcess
-from lotus2_ros.worker.protocol import (
+from lotus2_ros.worker.messages import (
     Frame,
     FrameFailed,
     Message,
@@ -26,6 +25,7 @@ from lotus2_ros.worker.protocol import (
     RingReleased,
     UseRing,
 )
+from lotus2_ros.worker.process import WorkerProcess
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -5,7 +5,6 @@ Only the monotonic clock is used: a step of the wall clock must not kill a healt
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import logging
 import os
@@ -18,8 +17,7 @@ from typing import Any
 from lotus2_ros.errors import WorkerError
 from lotus2_ros.settings import ModelSettings
 from lotus2_ros.worker.listener import WorkerListener, WorkerState
-from lotus2_ros.worker.process import WorkerProcess
-from lotus2_ros.worker.protocol import (
+from lotus2_ros.worker.messages import (
     Configure,
     Fatal,
     Info,
@@ -29,11 +27,9 @@ from lotus2_ros.worker.protocol import (
     Progress,
     Ready,
 )
+from lotus2_ros.worker.process import WorkerProcess
+from lotus2_ros.worker.restart_budget import RestartBudget
 from lotus2_ros.worker.session import Session, Tally
-
-FIRST_DELAY_S = 0.2
-LONGEST_DELAY_S = 10.0
-BUDGET_WINDOW_S = 60.0
 
 _IDLE_CHECK_S = 1.0
 _EXIT_GRACE_S = 1.0
@@ -68,36 +64,6 @@ class Status:
     info: dict[str, Any] = dataclasses.field(default_factory=dict)
     pid: int | None = None
     restarts: int = 0
-
-
-class RestartBudget:
-    """How long to wait before the next restart, and when to give up.
-
-    Restarts are counted over the last minute of service, that is of being ready: a worker that
-    never gets ready, however slowly it fails, must not be restarted for ever.
-    """
-
-    def __init__(self, max_restarts: int) -> None:
-        self._max_restarts = max_restarts
-        self._restarts: collections.deque[float] = collections.deque()
-
-    def next_delay_s(self, service_time_s: float) -> float | None:
-        """Account for one restart.
-
-        Args:
-            service_time_s: how long workers have been ready, all together.
-
-        Returns:
-            Seconds to wait before it: 0.2 for the first, doubling with each one within a minute of
-            service. None if the budget is spent.
-        """
-        while self._restarts and service_time_s - self._restarts[0] >= BUDGET_WINDOW_S:
-            self._restarts.popleft()
-        recent = len(self._restarts)
-        if recent >= self._max_restarts:
-            return None
-        self._restarts.append(service_time_s)
-        return float(min(FIRST_DELAY_S * 2.0 ** min(recent, 16), LONGEST_DELAY_S))
 
 
 class Supervisor:

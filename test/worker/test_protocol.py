@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lotus2_ros.errors import WorkerError
-from lotus2_ros.worker import protocol
-from lotus2_ros.worker.protocol import Channel, Message, RequestSharpen, Retired, UseRing
+from lotus2_ros.worker import messages as protocol
+from lotus2_ros.worker.channel import Channel
+from lotus2_ros.worker.messages import Message, RequestSharpen, Retired, UseRing
 
 KINDS = Message.__args__
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lotus2_ros.worker.supervision import RestartBudget
+from lotus2_ros.worker.restart_budget import RestartBudget
 
 
 def test_delays_double_from_a_fifth_of_a_second() -> None:

@@ -23,8 +23,9 @@ from recorder import Recorder, make_client, wait_gone
 from lotus2_ros.errors import WorkerError
 from lotus2_ros.settings import ModelSettings
 from lotus2_ros.types import TASKS
+from lotus2_ros.worker.channel import Channel
 from lotus2_ros.worker.client import WorkerClient, WorkerResult, WorkerState
-from lotus2_ros.worker.protocol import Channel, Retired
+from lotus2_ros.worker.messages import Retired
 
 Image = NDArray[np.uint8]
 
