@@ -1,7 +1,8 @@
 """Scale and shift over time: a Kalman filter on (log a, b) whose transition is the network's own.
 
 Each step first carries the state along with the network's normalisation (see `Transition`), then
-lets it drift by the process noise, then takes an estimate if it is not too far off.
+lets it drift by the process noise, more so while the picture moves, then takes an estimate if it is
+not too far off.
 """
 
 from __future__ import annotations
@@ -33,10 +34,13 @@ class FilterNoise:
             (disparity has a range of about 1) [1/sqrt(s)].
         estimate: of every estimate beyond what its own covariance says, likewise: what the network
             gets wrong about the shape of a scene is in no covariance.
+        motion: as `process`, while the picture moves on by its own width instead of in a second:
+            another view has another error of shape, and so another best scale.
     """
 
     process: float = 0.02
     estimate: float = 0.02
+    motion: float = 0.5
 
 
 class ScaleFilter:
@@ -71,9 +75,12 @@ class ScaleFilter:
         """
         if transition is not None:
             self.a, self.b, self.covariance = transition.carry(self.a, self.b, self.covariance)
-        self.covariance = self.covariance + _isotropic(
-            self._noise.process * math.sqrt(max(0.0, seconds)), self.a
+        moved = 0.0 if transition is None else transition.moved
+        drift = math.hypot(
+            self._noise.process * math.sqrt(max(0.0, seconds)),
+            self._noise.motion * math.sqrt(moved),
         )
+        self.covariance = self.covariance + _isotropic(drift, self.a)
 
     def forget(self) -> None:
         """Let the next estimate decide alone: nothing relates this frame to the one before."""

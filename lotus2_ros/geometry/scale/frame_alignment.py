@@ -8,6 +8,7 @@ is robust: what moves by itself, edges, and the content that entered do not coun
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import cv2
@@ -177,7 +178,7 @@ def _related(old: Float32Array, new: Float32Array, moved: float) -> Transition |
     units = np.array([1.0 / line.slope, 1.0])
     covariance = line.covariance * np.outer(units, units)
     covariance[0, 0] += (_NEARING * moved) ** 2
-    return Transition(line.slope, line.offset, covariance)
+    return Transition(line.slope, line.offset, covariance, moved)
 
 
 def _believed(measured: Transition) -> Transition:
@@ -193,7 +194,12 @@ def _believed(measured: Transition) -> Transition:
     if change**2 > 9.0 * total:
         return measured
     part = _USUAL_CHANGE**2 / total
-    return Transition(math.exp(part * change), part * measured.shift, part * measured.covariance)
+    return replace(
+        measured,
+        scale=math.exp(part * change),
+        shift=part * measured.shift,
+        covariance=part * measured.covariance,
+    )
 
 
 def _smooth(image: Float32Array) -> BoolArray:

@@ -25,6 +25,7 @@ from lotus2_ros.geometry.scale.pose_refinement import (
     variance_by_pose,
 )
 from lotus2_ros.geometry.scale.quantile import median, quantiles
+from lotus2_ros.geometry.scale.relative_fit import mixed, refine_over_image
 from lotus2_ros.geometry.scale.sampling import disparity_span, sample_disparity
 from lotus2_ros.types import Float32Array
 
@@ -47,6 +48,11 @@ _FARTHEST = 0.005
 """200 m: no lidar sees farther [1/m]."""
 
 _REFINEMENTS = 2
+
+_NETWORK_ERRS = 1.5, 1.73
+"""Three quarters of the residuals are below 1.15 times the sensor's noise if they are the sensor's
+alone, and below the first of these with gross errors among them; above the second they are the
+network's. In between, both estimates are mixed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +214,7 @@ def _refined(
     noise: LidarNoise,
     seed: int,
 ) -> ScaleEstimate | NoScale:
-    """Fit, correct the mounting by what the fit says of it, fit again."""
+    """Fit, correct the mounting by what the fit says of it as far as can be told, fit again."""
     turn, shift = np.radians(noise.rotation_deg), noise.translation_m
     prior = np.maximum([turn] * 3 + [shift] * 3, 1e-9)
     reach = intrinsics.fx * (turn + shift / max(median(points[:, 2]), 0.5))
@@ -235,7 +241,30 @@ def _refined(
     estimate = _fit(view, placed, joint, joint.covariance[2:, 2:], seed)
     if isinstance(estimate, NoScale):
         return estimate
-    return replace(estimate, covariance=joint.covariance[:2, :2])
+    estimate = replace(estimate, covariance=joint.covariance[:2, :2])
+    share = _network_share(view, placed, joint)
+    if share == 0.0:
+        return estimate
+    moved = (1.0 - share) * joint.pose
+    points = transform_points(from_rotation_vector(moved[:3], moved[3:]), points)
+    inverse_depth = 1.0 / np.maximum(points[:, 2], _NEAREST)
+    pixels, sigma = lens.project(points, intrinsics), _range_sigma(noise, inverse_depth)
+    inclusive = refine_over_image(disparity, pixels, inverse_depth, sigma, estimate)
+    return mixed(estimate, inclusive, share)
+
+
+def _network_share(view: _View, placed: _Placed, joint: JointFit) -> float:
+    """How surely the residuals are the network's, 0 to 1: more than the sensor's noise explains.
+
+    What lies off an affine map is told for outliers and for a mounting error only where the network
+    errs less than the sensor. Else its errors pass for a mounting that is wrong by degrees, and
+    what it got right in one part of the image makes outliers of all others.
+    """
+    fitted = np.maximum(joint.a * placed.disparity + joint.b, _FARTHEST)
+    errors = np.abs(placed.inverse_depth - fitted) / _range_sigma(view.noise, fitted)
+    low, high = _NETWORK_ERRS
+    (most,) = quantiles(errors, 0.75)
+    return min(1.0, max(0.0, (most - low) / (high - low)))
 
 
 class _View(NamedTuple):
@@ -299,8 +328,12 @@ def _weights(
         a, smooth = _rough_scale(placed), placed.inverse_depth
     else:
         a, smooth = joint.a, np.maximum(joint.a * placed.disparity + joint.b, _FARTHEST)
-    sigma = np.hypot(view.noise.range_relative, view.noise.range_m * smooth) * smooth
-    return sigma, _pose_jacobian(placed, smooth, a, view.intrinsics)
+    return _range_sigma(view.noise, smooth), _pose_jacobian(placed, smooth, a, view.intrinsics)
+
+
+def _range_sigma(noise: LidarNoise, inverse_depth: Float64Array) -> Float64Array:
+    """Standard deviation of 1 / z by the range alone, (N,) [1/m]."""
+    return np.hypot(noise.range_relative, noise.range_m * inverse_depth) * inverse_depth
 
 
 def _rough_scale(placed: _Placed) -> float:

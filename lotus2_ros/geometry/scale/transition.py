@@ -36,11 +36,13 @@ class Transition:
         scale: above 0.
         shift: of disparity.
         covariance: (2, 2) of (log scale, shift), with what the camera's motion may have done.
+        moved: how far the picture moved on, as a share of its width; 0 where no flow tells.
     """
 
     scale: float
     shift: float
     covariance: Float64Array
+    moved: float = 0.0
 
     def carry(
         self, a: float, b: float, covariance: Float64Array
@@ -85,7 +87,10 @@ class Transition:
             of_first @ self.covariance @ of_first.T + of_later @ later.covariance @ of_later.T
         )
         return Transition(
-            self.scale * later.scale, later.scale * self.shift + later.shift, covariance
+            self.scale * later.scale,
+            later.scale * self.shift + later.shift,
+            covariance,
+            self.moved + later.moved,
         )
 
 

@@ -99,9 +99,11 @@ def test_motion_makes_the_map_less_certain():
         aligner.update(disparity[:, :320], grey[:, :320])
         found = aligner.update(disparity[:, step : step + 320], grey[:, step : step + 320])
         assert isinstance(found, Transition)
-        return found.covariance[0, 0]
+        return found.covariance[0, 0], found.moved
 
-    assert certainty(16) > 10 * certainty(0)
+    assert certainty(16)[0] > 10 * certainty(0)[0]
+    assert certainty(0)[1] == 0.0
+    assert certainty(16)[1] == pytest.approx(16 / 320, rel=0.1)
 
 
 def test_a_cut_is_told_and_the_next_frame_taken_as_it_is():

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -88,6 +90,25 @@ def test_more_process_noise_follows_a_drift_sooner():
         return 0.002 * 59 - np.log(scale.a)
 
     assert lag(0.1) < 0.5 * lag(0.01)
+
+
+def test_while_the_picture_moves_a_drift_is_followed_sooner():
+    """Another view has another best scale, and how soon it comes depends on the way."""
+
+    def lag(moved, seconds):
+        scale = ScaleFilter(estimate(), FilterNoise())
+        for i in range(60):
+            scale.predict(seconds, replace(UNCHANGED, moved=moved))
+            scale.correct(estimate(np.exp(0.004 * i), 0.1))
+        return 0.004 * 59 - np.log(scale.a)
+
+    assert lag(0.02, 0.1) < 0.5 * lag(0.0, 0.1)
+    assert lag(0.02, 0.1) == pytest.approx(lag(0.02, 0.05), rel=0.1)
+
+
+def test_ways_add_up():
+    one, other = (Transition(1.1, 0.1, NOTHING, moved) for moved in (0.02, 0.03))
+    assert one.then(other).moved == pytest.approx(0.05)
 
 
 def test_the_gate_lets_honest_estimates_in_and_wrong_ones_out():

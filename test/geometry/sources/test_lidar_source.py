@@ -3,9 +3,11 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from ray_scene import CAMERA, LIDAR_AXES, Scene, abs_rel, predicted, random_turn, room, yard
+from scipy.optimize import minimize
 
 from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.geometry.lens import Lens
@@ -54,6 +56,36 @@ def test_a_lidar_mounted_a_degree_and_two_centimetres_off_reaches_its_target(mak
     # Two degrees of freedom: the median of an honest covariance is 1.4.
     assert np.median([run[1] for run in runs]) < 6.0
     assert all(run[2].source == 'points' for run in runs)
+
+
+def bent(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As a network sees it that errs by 10%, in patches of a quarter of the image."""
+    patches = cv2.resize(rng.normal(size=(4, 4)), depth.shape[::-1])
+    near = np.linspace(0.0, 0.25, len(depth))[:, None]  # and what is near the robot is too far
+    return depth * np.exp(0.1 * patches + near)
+
+
+@pytest.mark.parametrize(('make', 'limit'), [(room, 1.15), (yard, 1.3)])
+def test_errors_of_the_network_do_not_pass_for_an_error_of_the_mounting(make, limit):
+    """Depth stays near the best that any scale and shift of this disparity gives."""
+    found, best = [], []
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        scene = make(rng)
+        depth = scene.depth()
+        disparity = predicted(bent(depth, rng), rng)
+        scan = LidarScan(scene.scan(LIDAR_TO_LEVEL, 64), scene.level_to_camera @ LIDAR_TO_LEVEL)
+        estimate = lidar_scale(disparity, scan, CAMERA)
+        assert isinstance(estimate, ScaleEstimate), (seed, estimate)
+
+        def error(x, disparity=disparity, depth=depth):
+            return abs_rel(disparity[::4, ::4], math.exp(x[0]), x[1], depth[::4, ::4])
+
+        start = np.array([math.log(estimate.a), estimate.b])
+        found.append(abs_rel(disparity, estimate.a, estimate.b, depth))
+        best.append(minimize(error, start, method='Nelder-Mead').fun)
+    assert np.mean(best) > 0.03  # else there is nothing to be fooled by
+    assert np.mean(found) < limit * np.mean(best)
 
 
 def perfect(scene: Scene, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

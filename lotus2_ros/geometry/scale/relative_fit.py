@@ -1,0 +1,196 @@
+"""Scale and shift by the least relative error of depth over the whole image.
+
+A network's disparity is not quite an affine map of the true one: the near ground may lie on another
+line than the walls. A fit that leaves out what does not agree settles on the part of the scene that
+happens to lie on one line best, and is far off in the rest. Here every reference counts, with
+bounded influence: by the relative error of its depth, which is what users of depth feel, and for
+the part of the image that is nearer to it than to any other reference.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lotus2_ros.geometry.scale.estimate import References, ScaleEstimate
+from lotus2_ros.geometry.scale.quantile import median
+from lotus2_ros.geometry.scale.sampling import bilinear
+from lotus2_ros.types import Float32Array
+
+Float64Array = NDArray[np.float64]
+
+_NETWORK = 0.03
+"""Relative error of depth within which a network is taken at its word: residuals below it count by
+their square, as noise does, those above by their size."""
+
+_CELLS = 80
+"""Cells along the longer side of the image, by which areas are counted."""
+
+_LARGEST_AREA = 10.0
+"""Of one reference, in units of the mean: no part of the image hangs on one point."""
+
+_ROUNDS = 12
+_SETTLED = 1e-4
+_FARTHEST = 0.005
+"""Depth of 200 m, which stands for all that is predicted beyond, up to infinity [1/m]."""
+
+_MAD_TO_SIGMA = 1.4826
+_INLIER = 3.0
+_INDEPENDENT = 300
+"""References that count towards the covariance: neighbours err alike."""
+
+
+def image_areas(pixels: Float64Array, size: tuple[int, int]) -> Float64Array:
+    """How much of the image each point stands for: the cells that are nearest to it.
+
+    A lidar's rings lie dense on far walls and leave out the ground in front of the robot, which
+    fills a third of the image.
+
+    Args:
+        pixels: (N, 2) finite (column, row), inside the image.
+        size: (width, height) of the image.
+
+    Returns:
+        (N,) with a mean of about 1; points within one cell share it.
+    """
+    if len(pixels) == 0:
+        return np.zeros(0)
+    step = max(1.0, max(size) / _CELLS)
+    columns, rows = (int(np.ceil(side / step)) for side in size)
+    column = np.clip((pixels[:, 0] + 0.5) // step, 0, columns - 1).astype(np.intp)
+    row = np.clip((pixels[:, 1] + 0.5) // step, 0, rows - 1).astype(np.intp)
+    empty = np.ones((rows, columns), dtype=np.uint8)
+    empty[row, column] = 0
+    _, labels = cv2.distanceTransformWithLabels(
+        empty, cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    cells = np.bincount(labels.reshape(-1))
+    own = labels[row, column]
+    area = cells[own] / np.bincount(own, minlength=len(cells))[own]
+    return np.asarray(np.minimum(area / area.mean(), _LARGEST_AREA), dtype=np.float64)
+
+
+def refine_over_image(
+    disparity: Float32Array,
+    pixels: Float64Array,
+    inverse_depth: Float64Array,
+    sigma: Float64Array,
+    start: ScaleEstimate,
+) -> ScaleEstimate:
+    """`refine` with each reference at its pixel, edges too, for its part of the image.
+
+    Args:
+        disparity: (H, W) predicted, NaN where unknown.
+        pixels: (N, 2) (column, row) of references; those outside or NaN are left out.
+        inverse_depth: (N,) 1 / z, above 0 [1/m].
+        sigma: (N,) its standard deviation, above 0 [1/m].
+        start: found by `fit_scale`.
+    """
+    values = bilinear(disparity, pixels)
+    known = np.isfinite(values)
+    size = disparity.shape[1], disparity.shape[0]
+    references = References(values[known], inverse_depth[known], sigma[known])
+    return refine(references, image_areas(pixels[known], size), start)
+
+
+def refine(references: References, areas: Float64Array, start: ScaleEstimate) -> ScaleEstimate:
+    """Least relative error of depth, from an estimate that holds for a good part of the references.
+
+    Minimises the sum of areas times Huber's function of log(z_fit / z) by iteratively reweighted
+    least squares. Half of the references may be wrong, as long as they are not wrong alike.
+
+    Args:
+        references: finite, 1 / z and sigma above 0.
+        areas: (N,) what each reference stands for, above 0.
+        start: found by `fit_scale`.
+
+    Returns:
+        The estimate; `start` if there is no positive scale in the end.
+    """
+    d, target, sigma = (
+        np.asarray(values, dtype=np.float64)
+        for values in (references.disparity, references.inverse_depth, references.sigma)
+    )
+    a, b = start.a, start.b
+    weights = areas
+    for _ in range(_ROUNDS):
+        fitted, bound, error = _relative(a, b, d, target, sigma)
+        weights = areas / (bound * np.maximum(error, bound) * fitted**2)
+        s, wd = weights.sum(), weights * d
+        sx, sxx = wd.sum(), wd @ d
+        sy, sxy = weights @ target, wd @ target
+        determinant = s * sxx - sx * sx
+        if not determinant > 0.0:
+            return start
+        before = a, b
+        a, b = float((s * sxy - sx * sy) / determinant), float((sxx * sy - sx * sxy) / determinant)
+        if not a > 0.0:
+            return start
+        if abs(a - before[0]) <= _SETTLED * a and abs(b - before[1]) <= _SETTLED * a:
+            break
+    residual = np.abs(target - a * d - b)
+    scale = max(1.0, _MAD_TO_SIGMA * median(residual / sigma))
+    inlier = residual < _INLIER * scale * sigma
+    return replace(
+        start,
+        a=a,
+        b=b,
+        covariance=_covariance(a, b, d, target, sigma, areas),
+        inlier_share=float(inlier.mean()),
+        samples=len(d),
+        residual=median(residual[inlier] / target[inlier]),
+    )
+
+
+def _relative(
+    a: float, b: float, d: Float64Array, target: Float64Array, sigma: Float64Array
+) -> tuple[Float64Array, Float64Array, Float64Array]:
+    """Fitted 1 / z, and sizes of log(z_fit / z): within which errors count by their square, own."""
+    fitted = np.maximum(a * d + b, _FARTHEST)
+    return fitted, np.hypot(sigma / fitted, _NETWORK), np.abs(np.log(target / fitted))
+
+
+def _covariance(
+    a: float,
+    b: float,
+    d: Float64Array,
+    target: Float64Array,
+    sigma: Float64Array,
+    areas: Float64Array,
+) -> Float64Array:
+    """(2, 2) of (log a, b), with residuals as large as they are."""
+    fitted, bound, error = _relative(a, b, d, target, sigma)
+    noise = sigma / fitted
+    scale = max(1.0, _MAD_TO_SIGMA * median(error / noise))
+    weights = areas * np.minimum(1.0, bound / np.maximum(error, 1e-12)) / (noise * fitted) ** 2
+    # Unequal areas are worth fewer references (Kish 1965).
+    worth = min(float(_INDEPENDENT), areas.sum() ** 2 / float(areas @ areas))
+    weights *= worth / areas.sum() / scale**2
+    design = np.stack([a * d, np.ones_like(d)])  # of log a and of b
+    return np.asarray(np.linalg.inv((weights * design) @ design.T), dtype=np.float64)
+
+
+def mixed(one: ScaleEstimate, other: ScaleEstimate, share: float) -> ScaleEstimate:
+    """Between two estimates of the same references.
+
+    Args:
+        one: at a share of 0.
+        other: at a share of 1.
+        share: of the other.
+    """
+
+    def between(first: float, second: float) -> float:
+        return (1.0 - share) * first + share * second
+
+    return replace(
+        other,
+        a=math.exp(between(math.log(one.a), math.log(other.a))),
+        b=between(one.b, other.b),
+        covariance=(1.0 - share) * one.covariance + share * other.covariance,
+        inlier_share=between(one.inlier_share, other.inlier_share),
+        residual=between(one.residual, other.residual),
+    )
