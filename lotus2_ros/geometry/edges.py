@@ -26,7 +26,7 @@ _RANGE_OF_NOISE = 9.0
 _SPREAD_OF_NOISE = 2.5
 """Tolerance in standard deviations of noise."""
 
-_NOISE_ROWS = 8
+_NOISE_ROWS = 16
 """Every so many rows the noise is measured."""
 
 _STEEPER_THAN_FLANK = np.float32(2.0)

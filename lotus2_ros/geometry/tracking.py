@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from lotus2_ros.types import UInt8Array
 
-_WINDOW = (15, 15)
-_LEVELS = 3
-"""With a window of 15 px, movements of some 60 px are followed."""
+_WINDOW = (11, 11)
+"""Small: at an outline, what lies in a larger one moves in two ways."""
+
+_LEVELS = 4
+"""With a window of 11 px, movements of some 80 px are followed."""
 
 _SETTLED = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03)
 """Steps at most, and a step so small that it is the last one [px]."""

@@ -172,27 +172,35 @@ def _search(pixels: _Pixels, rng: np.random.Generator) -> tuple[float, float] | 
     a = a[possible]
     b = pixels.ground[one[possible]] - a * pixels.disparity[one[possible]]
     some = rng.permutation(len(pixels.disparity))[: _PIXELS // 4]
-    thinned = pixels._replace(
-        disparity=pixels.disparity[some],
-        ground=pixels.ground[some],
-        candidate=pixels.candidate[some],
+    # One hypothesis a row; in single precision, as this only chooses.
+    found = np.multiply.outer(a, pixels.disparity[some]).astype(np.float32)
+    found += b[:, None].astype(np.float32)
+    ground, candidate = pixels.ground[some], pixels.candidate[some]
+    low, high = (1.0 + sign * _BAND * _NOISE for sign in (-1.0, 1.0))
+    below = found < _floor(pixels, ground).astype(np.float32)
+    near = found[:, candidate]
+    on = (near > (low * ground[candidate]).astype(np.float32)) & (
+        near < (high * ground[candidate]).astype(np.float32)
     )
-    on = _on_plane(thinned, a[:, None], b[:, None]) & thinned.candidate
-    below = _below_plane(thinned, a[:, None], b[:, None])
-    best = int((on.sum(axis=1) - below.sum(axis=1)).argmax())
+    best = int((np.count_nonzero(on, axis=1) - np.count_nonzero(below, axis=1)).argmax())
     return float(a[best]), float(b[best])
 
 
-def _on_plane(pixels: _Pixels, a: Float64Array | float, b: Float64Array | float) -> BoolArray:
+def _on_plane(pixels: _Pixels, a: float, b: float) -> BoolArray:
     off = np.abs(a * pixels.disparity + b - pixels.ground)
     return np.asarray(off < _BAND * _NOISE * pixels.ground, dtype=np.bool_)
 
 
-def _below_plane(pixels: _Pixels, a: Float64Array | float, b: Float64Array | float) -> BoolArray:
+def _below_plane(pixels: _Pixels, a: float, b: float) -> BoolArray:
     """Farther than the ground, or than infinity: by more than the noise of either."""
-    nearest = np.maximum(pixels.ground, 1.0 / _FARTHEST)
-    floor = np.maximum(pixels.ground, 0.0) - 2.0 * _BAND * _NOISE * nearest - pixels.slack
+    floor = _floor(pixels, pixels.ground)
     return np.asarray(a * pixels.disparity + b < floor, dtype=np.bool_)
+
+
+def _floor(pixels: _Pixels, ground: Float64Array) -> Float64Array:
+    """The least 1 / z that noise and tilt make of the ground's, and of infinity."""
+    nearest = np.maximum(ground, 1.0 / _FARTHEST)
+    return np.maximum(ground, 0.0) - 2.0 * _BAND * _NOISE * nearest - pixels.slack
 
 
 def _doubt(pixels: _Pixels, on: BoolArray, a: float, b: float) -> NoScale | None:
