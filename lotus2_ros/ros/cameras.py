@@ -43,6 +43,7 @@ class Cameras:
             load_timeout_s=now.load_timeout_s,
             frame_timeout_s=now.frame_timeout_s,
             max_restarts=now.max_worker_restarts,
+            max_growth_bytes=now.max_worker_growth_mib << 20,
             streams=len(names),
         )
         self.sessions = tuple(

@@ -24,6 +24,7 @@ _INFO_NAMES = {
     'sharpener': 'sharpener loaded',
     'max_side': 'model max_side [px]',
     'gpu_memory_bytes': 'GPU memory [B]',
+    'worker_memory_bytes': 'worker memory [B]',
 }
 
 

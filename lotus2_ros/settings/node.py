@@ -122,6 +122,15 @@ class NodeSettings(NavigationSettings, ScaleSettings, ModelSettings):
         maximum=100,
         live=False,
     )
+    max_worker_growth_mib: int = setting(
+        4096,
+        "The worker is replaced when its memory (the host's, not the GPU's) has grown by more since"
+        ' it was ready; 0 is any growth',
+        unit='MiB',
+        minimum=0,
+        maximum=1 << 20,
+        live=False,
+    )
 
     def _validate_together(self) -> None:
         super()._validate_together()

@@ -38,6 +38,7 @@ class WorkerClient:
         load_timeout_s: loading that takes longer has failed and is tried again.
         frame_timeout_s: a worker that has frames but finishes none for this long is replaced.
         max_restarts: restarts allowed within a minute before the client gives up.
+        max_growth_bytes: a worker that has grown by more since it was ready is replaced; 0 is any.
         streams: how many cameras share the model; they take turns.
     """
 
@@ -49,12 +50,13 @@ class WorkerClient:
         load_timeout_s: float,
         frame_timeout_s: float,
         max_restarts: int,
+        max_growth_bytes: int = 0,
         streams: int = 1,
     ) -> None:
         self._settings = settings
         self._streams = streams
         self._listener = listener
-        self._limits = Limits(load_timeout_s, frame_timeout_s, max_restarts)
+        self._limits = Limits(load_timeout_s, frame_timeout_s, max_restarts, max_growth_bytes)
         defaults = NodeSettings()
         self._sharpening = Configure(defaults.sharpen_rate_hz, defaults.sharpen_steps)
         self._life = threading.Lock()

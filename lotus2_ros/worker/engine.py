@@ -17,7 +17,7 @@ from lotus2_ros.runtime.scheduler import FrameJob, TwoRateScheduler
 from lotus2_ros.settings import ModelSettings
 from lotus2_ros.types import Prediction
 from lotus2_ros.worker.channel import Channel
-from lotus2_ros.worker.faults import classify
+from lotus2_ros.worker.faults import NON_FINITE_LIMIT, classify
 from lotus2_ros.worker.inbox import Inbox
 from lotus2_ros.worker.messages import (
     Fatal,
@@ -36,7 +36,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 class StickyDeviceError(DeviceError):
-    """The device context is lost; the process must end."""
+    """The device context, or what lies in its memory, is lost; the process must end."""
 
     @property
     def farewell(self) -> Fatal:
@@ -66,6 +66,7 @@ class Engine:
         # Filled by finalizers, which may run anywhere: nothing but an append may happen there.
         self._retired: collections.deque[int] = collections.deque()
         self._info_sent_s = 0.0
+        self._non_finite = {False: 0, True: 0}  # in a row, of the core and of the sharpener
 
     @classmethod
     def load(
@@ -89,6 +90,7 @@ class Engine:
                 device=settings.device,
                 precision=settings.precision,
                 acceleration=settings.acceleration,
+                text_merging=settings.text_merging,
                 sharpener=settings.load_sharpener,
                 max_side=settings.max_side,
                 cpu_threads=settings.cpu_threads,
@@ -117,6 +119,7 @@ class Engine:
             self._apply_options()
             worked = self._run_once()
             self._report()
+            self._judge_results()
             if not worked:
                 self._inbox.wait_beyond(version)
 
@@ -149,8 +152,10 @@ class Engine:
     def _emit(self, job: FrameJob, prediction: Prediction, sharp: bool) -> None:
         arrays = [a for a in (prediction.disparity, prediction.normals) if a is not None]
         if not all(np.isfinite(array).all() for array in arrays):
+            self._non_finite[sharp] += 1
             self._fail(job, sharp, 'non-finite output')
             return
+        self._non_finite[sharp] = 0
         height, width = job.output_size or job.rgb.shape[:2]
         ring, slot = self._inbox.take_result_slot()
         views = ring.result(
@@ -229,6 +234,19 @@ class Engine:
                 return True
         self._fail(failure.job, failure.sharp, message)
         return True
+
+    def _judge_results(self) -> None:
+        """Give up where it cannot be the images that make results useless.
+
+        Raises:
+            StickyDeviceError: too many results in a row were not finite.
+        """
+        if max(self._non_finite.values()) >= NON_FINITE_LIMIT:
+            raise StickyDeviceError(
+                f'{NON_FINITE_LIMIT} results in a row were not finite: the weights or the memory of'
+                ' the device may be corrupted (if this repeats, verify the model files: lotus2'
+                ' models verify)'
+            )
 
     def _make_room(self) -> None:
         """Give up the sharpener before the core, and all caches."""

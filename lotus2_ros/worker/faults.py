@@ -12,6 +12,10 @@ Fault = Literal['memory', 'sticky', 'frame']
 """memory: a retry after freeing caches may succeed. sticky: the CUDA context is lost, only a new
 process helps. frame: this frame alone is affected."""
 
+NON_FINITE_LIMIT = 5
+"""So many results in a row that are not finite are no matter of the images any more: weights, or
+what else lies in the device's memory, may be corrupted, and only loading it anew helps."""
+
 _MEMORY_TEXTS = (
     'out of memory',
     'not enough memory',

@@ -17,13 +17,13 @@ from typing import Any
 from lotus2_ros.errors import WorkerError
 from lotus2_ros.settings import ModelSettings
 from lotus2_ros.worker.listener import WorkerListener, WorkerState
+from lotus2_ros.worker.memory_watch import MemoryWatch, anonymous_bytes
 from lotus2_ros.worker.messages import (
     Configure,
     Fatal,
     Info,
     Load,
     LoadFailed,
-    Message,
     Progress,
     Ready,
 )
@@ -43,6 +43,7 @@ class Limits:
     load_timeout_s: float
     frame_timeout_s: float
     max_restarts: int
+    max_growth_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +83,18 @@ class Supervisor:
         self._limits = limits
         self._sharpening = sharpening
         self._streams = streams
+        self.tally = Tally()
         self._lock = threading.Lock()
         self._status = Status()
         self._process: WorkerProcess | None = None
         self._session: Session | None = None
         self._ready_since_s: float | None = None
+        self._counters_when_ready = self.tally.counters
         self._service_time_s = 0.0
         self._grace_s = _EXIT_GRACE_S
         self._stopping = threading.Event()
         self._wake = -1
         self._thread = threading.Thread(target=self._run, name='lotus2-worker-client', daemon=True)
-        self.tally = Tally()
 
     def start(self) -> None:
         """Start the thread, which starts the worker."""
@@ -211,13 +213,20 @@ class Supervisor:
         with self._lock:
             self._process, self._session = None, None
             if self._ready_since_s is not None:
-                self._service_time_s += time.monotonic() - self._ready_since_s
+                if not self._only_failed():
+                    self._service_time_s += time.monotonic() - self._ready_since_s
                 self._ready_since_s = None
             self._status = dataclasses.replace(self._status, pid=None, info={})
+
+    def _only_failed(self) -> bool:
+        """Whether the worker had frames to work on, and not one result: that is no service."""
+        before, now = self._counters_when_ready, self.tally.counters
+        return now.errors > before.errors and now.results == before.results
 
     def _receive(self, process: WorkerProcess, session: Session) -> _Loss | None:
         """Handle messages until the worker is lost or to be stopped."""
         load_deadline_s = time.monotonic() + self._limits.load_timeout_s
+        memory = MemoryWatch(self._limits.max_growth_bytes)
         poll = select.poll()
         poll.register(process.channel, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
@@ -240,7 +249,15 @@ class Supervisor:
                     return _Loss(f'{message.kind}: {message.message}', permanent=True)
                 if isinstance(message, Fatal):
                     fatal = message.message
-                elif not self._handle_life(message):
+                elif isinstance(message, Ready | Info):
+                    used = anonymous_bytes(process.pid)
+                    self._described(message, used)
+                    excess = memory.exceeded(used)
+                    if excess:
+                        return _Loss(excess)
+                elif isinstance(message, Progress):
+                    self._update(stage=message.stage, fraction=message.fraction)
+                else:
                     session.handle(message)
 
     def _deadline_s(self, session: Session, load_deadline_s: float) -> float | None:
@@ -261,20 +278,14 @@ class Supervisor:
         reason = f'the worker process was lost {when}({process.exit_reason})'
         return f'{reason}: {said}' if said else reason
 
-    def _handle_life(self, message: Message) -> bool:
-        match message:
-            case Progress():
-                self._update(stage=message.stage, fraction=message.fraction)
-            case Ready():
-                self._ready_since_s = time.monotonic()
-                self._change(
-                    state='ready', reason='', info=message.info, stage='ready', fraction=1.0
-                )
-            case Info():
-                self._update(info=message.info)
-            case _:
-                return False
-        return True
+    def _described(self, message: Ready | Info, used_bytes: int | None) -> None:
+        info = {**message.info, 'worker_memory_bytes': used_bytes or 0}
+        if isinstance(message, Info):
+            self._update(info=info)
+            return
+        self._ready_since_s = time.monotonic()
+        self._counters_when_ready = self.tally.counters
+        self._change(state='ready', reason='', info=info, stage='ready', fraction=1.0)
 
     def _update(self, **changes: Any) -> None:
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -444,6 +445,51 @@ def test_a_worker_that_hangs_is_replaced(tiny_model: str) -> None:
         rig.send(image_of(picture()))
         assert '0.5 s' in rig.wait_state('RECOVERING', 15.0)['message']
         assert not psutil.pid_exists(pid)
+    finally:
+        rig.close()
+
+
+LEAK = """
+    import pathlib, threading, time
+
+    def leak():
+        kept = []
+        while not pathlib.Path(__file__).with_name('stop').exists():
+            kept.append(bytearray(b'x' * (4 << 20)))
+            time.sleep(0.2)
+
+    if 'lotus2_ros.worker.main' in ' '.join(map(str, __import__('sys').orig_argv)):
+        threading.Thread(target=leak, daemon=True).start()
+"""
+
+
+@shows('max_worker_growth_mib')
+def test_a_worker_whose_memory_leaks_is_replaced(
+    tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Python imports it at start: a library that leaks in the worker's process.
+    (tmp_path / 'sitecustomize.py').write_text(textwrap.dedent(LEAK))
+    monkeypatch.syspath_prepend(tmp_path)
+    rig = Rig({**BASE, 'model': tiny_model, 'max_worker_growth_mib': 64})
+    try:
+        rig.wait_ready()
+        rig.listen('depth/disparity')
+        first = rig.node.session.client.pid
+
+        def lost() -> bool:
+            rig.send(image_of(picture()))
+            return rig.node.session.client.state == 'recovering'
+
+        wait_until(lost, 60.0, 'the leak is noticed')
+        (tmp_path / 'stop').touch()
+        message = rig.wait_state('RECOVERING', 15.0)['message']
+        assert 'memory grew by' in message
+        assert '64 MiB are allowed' in message
+        rig.wait_ready()
+        assert not psutil.pid_exists(first)
+        rig.frame()
+        assert int(rig.status()[2]['worker memory [B]']) > 0
+        assert rig.node.session.client.restarts == 1
     finally:
         rig.close()
 

@@ -25,6 +25,7 @@ from lotus2_ros.settings import ModelSettings
 from lotus2_ros.types import TASKS
 from lotus2_ros.worker.channel import Channel
 from lotus2_ros.worker.client import WorkerClient, WorkerResult, WorkerState
+from lotus2_ros.worker.faults import NON_FINITE_LIMIT
 from lotus2_ros.worker.messages import Retired
 
 Image = NDArray[np.uint8]
@@ -161,35 +162,63 @@ def test_an_accelerated_network_that_is_refused_is_a_failed_load(
 
 
 @pytest.fixture(scope='module')
-def overflowing(
-    tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[WorkerClient, Recorder]]:
-    """A worker whose depth overflows: finite weights, which no loader can object to."""
+def overflowing_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
+    """A model whose depth overflows: finite weights, which no loader can object to."""
     from safetensors.numpy import load_file, save_file
 
     folder = tmp_path_factory.mktemp('overflowing') / 'model'
     shutil.copytree(tiny_model, folder)
     lcm = folder / 'lotus-2_lcm_depth.safetensors'
     save_file({key: np.full_like(value, 1e30) for key, value in load_file(lcm).items()}, lcm)
+    return ModelSettings(model=str(folder), device='cpu', cpu_threads=1)
+
+
+@pytest.fixture(scope='module')
+def overflowing(overflowing_model: ModelSettings) -> Iterator[tuple[WorkerClient, Recorder]]:
     recorder = Recorder()
-    client = make_client(ModelSettings(model=str(folder), device='cpu', cpu_threads=1), recorder)
+    client = make_client(overflowing_model, recorder)
     client.start()
     recorder.wait_state('ready')
     yield client, recorder
     client.stop()
 
 
+def overflow(client: WorkerClient, recorder: Recorder, photo: Image, times: int) -> None:
+    for _ in range(times):
+        count = len(recorder.errors)
+        assert client.submit(photo, tasks=TASKS, context='overflow')
+        recorder.wait(lambda count=count: len(recorder.errors) > count)
+        assert recorder.errors[-1] == ('overflow', 'non-finite output')
+
+
 def test_non_finite_output_is_a_frame_error(
     overflowing: tuple[WorkerClient, Recorder], photo: Image
 ) -> None:
     client, recorder = overflowing
-    client.submit(photo, tasks=TASKS, context='overflow')
-    recorder.wait(lambda: bool(recorder.errors))
-    assert recorder.errors == [('overflow', 'non-finite output')]
-    client.submit(photo, tasks=('normals',), context='fine')
-    recorder.wait(lambda: bool(recorder.results))
-    assert recorder.results[0].context == 'fine'
+    for _ in range(2):
+        overflow(client, recorder, photo, NON_FINITE_LIMIT - 1)
+        count = len(recorder.results)
+        client.submit(photo, tasks=('normals',), context='fine')
+        recorder.wait(lambda count=count: len(recorder.results) > count)
+        assert recorder.results[-1].context == 'fine'
     assert client.restarts == 0
+
+
+def test_non_finite_output_again_and_again_ends_the_worker_and_at_last_the_client(
+    overflowing_model: ModelSettings, photo: Image
+) -> None:
+    recorder = Recorder()
+    client = make_client(overflowing_model, recorder, max_restarts=1)
+    client.start()
+    for state in ('recovering', 'failed'):
+        recorder.wait_state('ready')
+        overflow(client, recorder, photo, NON_FINITE_LIMIT)
+        recorder.wait_state(state)
+        assert f'{NON_FINITE_LIMIT} results in a row were not finite' in client.reason
+    assert 'given up after 1 restarts' in client.reason
+    assert client.counters.errors == 2 * NON_FINITE_LIMIT
+    assert not recorder.results
+    client.stop()
 
 
 def test_a_stuck_listener_does_not_keep_the_worker_alive(
