@@ -49,7 +49,7 @@ RANDOM = ('random-merged', 'random-shared')
 """Models of FLUX.1-dev's shape that are drawn on the device, see `random_predictor`."""
 
 
-SUBCOMMANDS = {'geometry': 'geometry_benchmark'}
+SUBCOMMANDS = {'geometry': 'geometry_benchmark', 'node': 'node_benchmark'}
 """Word after `benchmark`, to the module that does it."""
 
 
@@ -58,7 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_arguments(parser)
     group = parser.add_argument_group('measurement')
     group.add_argument(
-        '--also', nargs='+', default=[], metavar='MODEL[@PRECISION]', help='more models'
+        '--also',
+        nargs='+',
+        default=[],
+        metavar='MODEL[@PRECISION[@MERGING]]',
+        help='more models; MERGING is --text-merging',
     )
     group.add_argument('--width', type=int, default=640, help='of the image (default: %(default)s)')
     group.add_argument(
@@ -155,9 +159,12 @@ def _modes(args: argparse.Namespace, settings: ModelSettings) -> list[tuple[str,
     """Every model to be measured, by the name that it is shown under."""
     modes = [(settings.model, settings)]
     for text in args.also:
-        model, _, precision = text.partition('@')
-        changes = {'model': model, 'precision': precision or 'auto'}
-        chosen = replace(settings, **changes)
+        model, precision, merging, *_ = [*text.split('@', 2), '', '']
+        try:
+            share = float(merging or settings.text_merging)
+        except ValueError as err:
+            raise SettingsError(f'--also {text}: {merging!r} is no number') from err
+        chosen = replace(settings, model=model, precision=precision or 'auto', text_merging=share)
         chosen.validate()
         modes.append((text, chosen))
     return modes
