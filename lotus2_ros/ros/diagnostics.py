@@ -77,6 +77,7 @@ class Health:
         output_size: (width, height) of the last result, or None.
         scale: that of the last frame, if references give it.
         scale_detail: what each reference said that gave nothing.
+        notes: more about the scale and its poses, shown as they are.
     """
 
     lifecycle: str
@@ -100,6 +101,7 @@ class Health:
     output_size: tuple[int, int] | None = None
     scale: ScaleReport | None = None
     scale_detail: str = ''
+    notes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -260,6 +262,7 @@ def _values(health: Health) -> dict[str, str]:
     if health.scale is not None:
         values |= {f'scale {key}': value for key, value in scale_values(health.scale).items()}
         values['scale references'] = health.scale_detail or 'good'
+    values |= health.notes
     for key, value in health.info.items():
         values[_INFO_NAMES.get(key, key)] = str(value)
     for event in ('input', 'result', 'sharp result'):

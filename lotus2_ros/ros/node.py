@@ -327,4 +327,5 @@ class DepthNode(LifecycleNode):
             output_size=session.delivery.output_size,
             scale=scale,
             scale_detail=session.scale.detail,
+            notes=session.scale.notes,
         )

@@ -82,6 +82,13 @@ class ScaleKeeper:
         with self._lock:
             return self._detail
 
+    @property
+    def notes(self) -> dict[str, str]:
+        """What people may want to know beyond the report, by what it is about."""
+        with self._lock:
+            motion = self._sources.lidar_motion
+            return {'lidar motion': motion} if motion else {}
+
     def reset(self, reason: str) -> None:
         """Forget everything that came before."""
         with self._lock:

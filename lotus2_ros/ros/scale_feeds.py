@@ -209,7 +209,9 @@ def _topics(settings: NodeSettings) -> set[str]:
     topics = {
         topic for source, topic in (('depth', DEPTH), ('points', POINTS)) if source in sources
     }
-    if 'odometry' in sources and settings.scale_extrinsics == 'parameters':
+    # A lidar's points are moved by what the robot moved since; without odometry they stay.
+    moves = 'odometry' in sources or 'points' in sources
+    if moves and settings.scale_extrinsics == 'parameters':
         topics |= {ODOM, ODOM_POSE}
     if 'ground' in sources and settings.gravity_source == 'imu':
         topics.add(IMU)

@@ -19,6 +19,10 @@ Float64Array = NDArray[np.float64]
 _SECOND = 1_000_000_000
 _DEPTH = {'16UC1': ('u2', 0.001), 'mono16': ('u2', 0.001), '32FC1': ('f4', 1.0)}
 _NUMBERS = {PointField.FLOAT32: 'f4', PointField.FLOAT64: 'f8'}
+_NANOSECONDS = {PointField.UINT32: 'u4'}
+_TIMES = ('t', 'time', 'timestamp', 'offset_time')
+_LONGEST_SCAN_S = 1.0
+"""Points are no farther from the stamp of their cloud; this tells the units of times apart, too."""
 
 
 def stamp_ns(message: Any) -> int:
@@ -59,26 +63,69 @@ def read_points(message: PointCloud2) -> Float32Array | NoScale:
     Returns:
         The points; or 'malformed cloud' (no floating-point x, y, z, or less data than announced).
     """
-    count = message.width * message.height
-    if count == 0:
+    if message.width * message.height == 0:
         return NoScale('empty cloud')
-    offsets, kinds = [], []
+    columns = _columns(message, {name: (name,) for name in 'xyz'}, _NUMBERS)
+    if columns is None:
+        return NoScale('malformed cloud')
+    return np.stack([columns[name].astype(np.float32) for name in 'xyz'], axis=1)
+
+
+def read_point_times(message: PointCloud2) -> Float64Array | NoScale | None:
+    """(N,) when each point was measured, after the stamp of the cloud [s].
+
+    Drivers differ: uint32 nanoseconds after the stamp (Ouster's `t`, Livox' `offset_time`), seconds
+    after the stamp (Velodyne's `time`, negative before it), and the time itself as float64, in
+    seconds (`timestamp` of Hesai and RoboSense) or nanoseconds (`timestamp` of Livox). Which one it
+    is, is told by which one lies near the stamp.
+
+    Returns:
+        The times, NaN where a point has none; None if no point has; or 'bad point times'.
+    """
+    if not any(field.name in _TIMES for field in message.fields):
+        return None
+    columns = _columns(message, {'time': _TIMES}, _NUMBERS | _NANOSECONDS)
+    if columns is None:
+        return NoScale('bad point times')
+    times = columns['time']
+    candidates = [times * 1e-9 if times.dtype.kind == 'u' else times.astype(np.float64)]
+    if times.dtype.itemsize == 8:  # less does not hold a time of day
+        stamp = stamp_ns(message)
+        candidates += [times - stamp * 1e-9, (times - stamp) * 1e-9]
+    for seconds in candidates:
+        known = seconds[np.isfinite(seconds)]
+        if known.size and np.abs(known).max() <= _LONGEST_SCAN_S:
+            return np.asarray(seconds, dtype=np.float64)
+    return NoScale('bad point times')
+
+
+def _columns(
+    message: PointCloud2, wanted: dict[str, tuple[str, ...]], kinds: dict[int, str]
+) -> dict[str, NDArray[Any]] | None:
+    """Fields of all points, each (N,); None if one is missing or the cloud is malformed.
+
+    Args:
+        message: the cloud.
+        wanted: the names that each field may have, by what it is to be called here.
+        kinds: data types that it may have.
+    """
     order = '>' if message.is_bigendian else '<'
-    for name in 'xyz':
-        found = [f for f in message.fields if f.name == name and f.datatype in _NUMBERS]
+    offsets, formats = [], []
+    for names in wanted.values():
+        found = [f for f in message.fields if f.name in names and f.datatype in kinds]
         if not found:
-            return NoScale('malformed cloud')
+            return None
         offsets.append(found[0].offset)
-        kinds.append(order + _NUMBERS[found[0].datatype])
-    ends = [offset + np.dtype(kind).itemsize for offset, kind in zip(offsets, kinds, strict=True)]
+        formats.append(order + kinds[found[0].datatype])
+    ends = [offset + np.dtype(kind).itemsize for offset, kind in zip(offsets, formats, strict=True)]
     row = message.width * message.point_step
     long_enough = len(message.data) >= message.row_step * (message.height - 1) + row
     if max(ends) > message.point_step or message.row_step < row or not long_enough:
-        return NoScale('malformed cloud')
+        return None
     layout = np.dtype(
         {
-            'names': list('xyz'),
-            'formats': kinds,
+            'names': list(wanted),
+            'formats': formats,
             'offsets': offsets,
             'itemsize': message.point_step,
         }
@@ -89,7 +136,7 @@ def read_points(message: PointCloud2) -> Float32Array | NoScale:
         np.frombuffer(message.data, np.uint8),
         strides=(message.row_step, message.point_step),
     )
-    return np.stack([table[name].ravel().astype(np.float32) for name in 'xyz'], axis=1)
+    return {name: table[name].ravel() for name in wanted}
 
 
 def read_pose(pose: Any) -> Float64Array | None:

@@ -10,28 +10,24 @@ from sensor_msgs.msg import Image, PointCloud2
 
 from lotus2_ros.geometry.ground_plane import GroundPlane
 from lotus2_ros.geometry.intrinsics import Intrinsics
-from lotus2_ros.geometry.mounting import Mounting
 from lotus2_ros.geometry.projection import ray_map
 from lotus2_ros.geometry.rigid import inverse
 from lotus2_ros.geometry.scale.depth_source import depth_scale
 from lotus2_ros.geometry.scale.estimate import NoScale, ScaleEstimate
 from lotus2_ros.geometry.scale.ground_source import ground_scale
-from lotus2_ros.geometry.scale.lidar_source import LidarScan, lidar_scale
+from lotus2_ros.geometry.scale.lidar_source import lidar_scale
 from lotus2_ros.geometry.scale.odometry_source import odometry_scale
 from lotus2_ros.geometry.tracking import track_features
 from lotus2_ros.ros import scale_feeds
 from lotus2_ros.ros.mounting import mounting
 from lotus2_ros.ros.scale_feeds import Match, ReferenceFeeds
 from lotus2_ros.ros.scale_history import Predicted, PredictionHistory
-from lotus2_ros.ros.scale_readings import read_depth, read_points, stamp_ns
+from lotus2_ros.ros.scale_lidar import placed_scan
+from lotus2_ros.ros.scale_readings import read_depth
 from lotus2_ros.ros.transforms import Transforms
-from lotus2_ros.settings import NodeSettings
 from lotus2_ros.types import Float32Array
 
 Float64Array = NDArray[np.float64]
-
-_BODY = np.array([[0.0, 0.0, 1.0, 0.0], [-1.0, 0, 0, 0], [0, -1.0, 0, 0], [0, 0, 0, 1.0]])
-"""Optical frame -> body frame (x forward, y left, z up) of the same place."""
 
 
 @dataclass(eq=False)
@@ -42,11 +38,13 @@ class ScaleSources:
         feeds: what the reference sensors said.
         transforms: poses from TF.
         history: predictions; the newest is the one to be scaled.
+        lidar_motion: what became of the motion during the last scan; empty before the first.
     """
 
     feeds: ReferenceFeeds
     transforms: Transforms
     history: PredictionHistory
+    lidar_motion: str = ''
 
     def estimate(
         self, source: str, entry: Predicted, normals: Float32Array | None
@@ -89,28 +87,14 @@ class ScaleSources:
         return depth_scale(entry.disparity, depth)
 
     def _points(self, message: PointCloud2, entry: Predicted) -> ScaleEstimate | NoScale:
-        settings, intrinsics = entry.frame.settings, _intrinsics(entry)
+        intrinsics = _intrinsics(entry)
         if isinstance(intrinsics, NoScale):
             return intrinsics
-        frame_id = message.header.frame_id
-        if settings.lidar_frame not in ('', frame_id):
-            return NoScale('reference in another frame')
-        points = read_points(message)
-        if isinstance(points, NoScale):
-            return points
-        if settings.scale_extrinsics == 'tf':
-            to_camera = self.transforms.between(
-                entry.frame.header.frame_id,
-                entry.stamp,
-                frame_id,
-                stamp_ns(message),
-                settings.fixed_frame,
-            )
-            if isinstance(to_camera, NoScale):
-                return to_camera
-        else:
-            to_camera = inverse(mounting(settings).optical_to_base) @ lidar_to_base(settings)
-        return lidar_scale(entry.disparity, LidarScan(points, to_camera), intrinsics)
+        placed = placed_scan(message, entry, self.feeds, self.transforms)
+        if isinstance(placed, NoScale):
+            return placed
+        self.lidar_motion = placed.motion
+        return lidar_scale(entry.disparity, placed.scan, intrinsics)
 
     def _ground(
         self, entry: Predicted, normals: Float32Array | None
@@ -179,19 +163,6 @@ class ScaleSources:
                 return pose
             poses.append(pose @ mounting(settings).optical_to_base)
         return np.asarray(inverse(poses[1]) @ poses[0], dtype=np.float64)
-
-
-def lidar_to_base(settings: NodeSettings) -> Float64Array:
-    """(4, 4), lidar (x forward, y left, z up) -> base_frame, by parameters."""
-    placed = Mounting(
-        height=settings.lidar_z,
-        x=settings.lidar_x,
-        y=settings.lidar_y,
-        roll_deg=settings.lidar_roll_deg,
-        pitch_deg=settings.lidar_pitch_deg,
-        yaw_deg=settings.lidar_yaw_deg,
-    )
-    return np.asarray(placed.optical_to_base @ inverse(_BODY), dtype=np.float64)
 
 
 def _intrinsics(entry: Predicted) -> Intrinsics | NoScale:

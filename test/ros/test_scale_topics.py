@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import importlib.util
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,11 +25,13 @@ from sensor_msgs.msg import Image, Imu, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from lotus2_ros.geometry.mounting import Mounting
-from lotus2_ros.geometry.rigid import inverse
+from lotus2_ros.geometry.rigid import from_rotation_vector, inverse
+from lotus2_ros.geometry.scale.estimate import NoScale
 from lotus2_ros.geometry.scale.frame_alignment import relation
 from lotus2_ros.photographs import SAMPLES, photographs_in, read_photograph
 from lotus2_ros.ros.messages import optional_message
 from lotus2_ros.ros.scale_feeds import ReferenceFeeds
+from lotus2_ros.ros.scale_readings import read_point_times
 from lotus2_ros.settings import NodeSettings
 
 WIDTH, HEIGHT = 320, 240
@@ -343,6 +346,116 @@ def test_a_lidar_gives_metres(world: World) -> None:
     nameless.fields = nameless.fields[:2]
     assert world.frame(nameless)['reason'] == 'malformed cloud'
     assert world.frame(world.cloud())['state'] == 'locked'
+
+
+def timed(message: PointCloud2, seconds: np.ndarray, how: str) -> PointCloud2:
+    """The cloud with a time of each point, as a driver would say it."""
+    stamp = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
+    name, datatype, values = {
+        'ouster': ('t', PointField.UINT32, (seconds * 1e9).astype('<u4')),
+        'velodyne': ('time', PointField.FLOAT32, seconds.astype('<f4')),
+        'hesai': ('timestamp', PointField.FLOAT64, (seconds + stamp).astype('<f8')),
+        'livox': ('timestamp', PointField.FLOAT64, ((seconds + stamp) * 1e9).astype('<f8')),
+    }[how]
+    points = np.frombuffer(message.data, np.uint8).reshape(-1, message.point_step)
+    table = np.ascontiguousarray(
+        np.hstack([points, values.view(np.uint8).reshape(len(points), -1)])
+    )
+    message.fields = [
+        *message.fields,
+        PointField(name=name, offset=message.point_step, datatype=datatype, count=1),
+    ]
+    message.point_step, message.row_step = table.shape[1], table.size
+    message.data = array.array('B', table.tobytes())
+    return message
+
+
+@pytest.mark.parametrize('how', ['ouster', 'velodyne', 'hesai', 'livox'])
+def test_times_of_points_are_read_as_each_driver_says_them(how: str) -> None:
+    seconds = np.linspace(0.0, 0.1, 50)
+    found = read_point_times(timed(fifty_points(), seconds, how))
+    np.testing.assert_allclose(found, seconds, atol=1e-6)
+
+
+@pytest.mark.parametrize('how', ['ouster', 'velodyne', 'hesai', 'livox'])
+def test_times_far_from_the_stamp_of_the_cloud_are_refused(how: str) -> None:
+    assert read_point_times(fifty_points()) is None
+    found = read_point_times(timed(fifty_points(), np.linspace(0.0, 3.0, 50), how))
+    assert isinstance(found, NoScale)
+    assert found.reason == 'bad point times'
+
+
+def fifty_points() -> PointCloud2:
+    return PointCloud2(
+        header=Header(stamp=Time(sec=1_700_000_000, nanosec=250_000_000)),
+        height=1,
+        width=50,
+        point_step=4,
+        data=array.array('B', bytes(200)),
+    )
+
+
+def pose_of(transform: np.ndarray) -> PoseStamped:
+    """A pose of the robot in odom, that turns about z only."""
+    half = 0.5 * np.arctan2(transform[1, 0], transform[0, 0])
+    x, y, z = transform[:3, 3]
+    turn = Quaternion(z=float(np.sin(half)), w=float(np.cos(half)))
+    pose = Pose(position=Point(x=float(x), y=float(y), z=float(z)), orientation=turn)
+    return PoseStamped(header=Header(frame_id='odom'), pose=pose)
+
+
+def test_a_lidar_on_a_moving_robot_is_compensated_by_odometry(world: World) -> None:
+    """The robot turns by 15 degrees and drives 20 cm while its lidar turns once."""
+    rig, took = world.rig, 0.1
+
+    def robot(seconds: float) -> np.ndarray:
+        """Robot -> odom at a time from the image on; the lidar scans before it."""
+        part = seconds / took
+        return from_rotation_vector(
+            np.array([0.0, 0.0, part * np.radians(15.0)]), np.array([part * 0.2, 0.0, 0.0])
+        )
+
+    def lidar_frame(*, with_odometry: bool) -> dict[str, str]:
+        stamp = world.stamp(0.4)
+        cloud = world.cloud()
+        still = np.frombuffer(cloud.data, np.float32).reshape(-1, 3)
+        # Around once, from right to left, as its azimuth says.
+        azimuth = np.arctan2(still[:, 1], still[:, 0])
+        part = (azimuth - azimuth.min()) / np.ptp(azimuth)
+        seconds = took * part
+        moving = np.stack(
+            [
+                (inverse(robot(when - took)) @ [*point, 1.0])[:3]
+                for when, point in zip(seconds, still, strict=True)
+            ]
+        )
+        cloud.data = array.array('B', moving.astype(np.float32).tobytes())
+        if with_odometry:
+            for late in (0.12, 0.08, 0.04, 0.0, -0.04):
+                world.send(pose_of(robot(-late)), stamp, late)
+                time.sleep(0.04)  # one message waits at most
+        world.send(timed(cloud, seconds, 'ouster'), stamp, took)
+        rig.send(image_of(world.rgb), stamp=stamp)
+        rig.get('depth/disparity', stamp)
+        return world.report(stamp)
+
+    def error(*, with_odometry: bool) -> float:
+        rig.node.session.scale.reset('begun')
+        for _ in range(4):
+            report = lidar_frame(with_odometry=with_odometry)
+        if report['state'] != 'locked':
+            return np.inf
+        found = float(report['a [1/m]']) * world.disparity + float(report['b [1/m]'])
+        return float(np.mean(np.abs(1.0 / found / world.depth - 1.0)))
+
+    assert rig.set(scale_mode='points', scale_sync_s=0.15) == (True, '')
+    without = error(with_odometry=False)
+    assert rig.status()[2]['lidar motion'] == 'not compensated: no odometry'
+    compensated = error(with_odometry=True)
+    assert rig.status()[2]['lidar motion'] == 'compensated'
+    # Numbers on ~/scale have few digits: without noise, nothing is left in them.
+    assert compensated < 0.001
+    assert without > 3.0 * compensated
 
 
 @shows(

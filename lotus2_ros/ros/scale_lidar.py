@@ -1,0 +1,121 @@
+"""Where a lidar was while it scanned, seen from the camera at the time of its image."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import PointCloud2
+
+from lotus2_ros.geometry.mounting import Mounting
+from lotus2_ros.geometry.rigid import inverse
+from lotus2_ros.geometry.scale.estimate import NoScale
+from lotus2_ros.geometry.scale.lidar_source import LidarScan
+from lotus2_ros.ros.mounting import mounting
+from lotus2_ros.ros.scale_feeds import ReferenceFeeds
+from lotus2_ros.ros.scale_history import Predicted
+from lotus2_ros.ros.scale_readings import read_point_times, read_points, stamp_ns
+from lotus2_ros.ros.transforms import Transforms
+from lotus2_ros.settings import NodeSettings
+from lotus2_ros.types import Float32Array
+
+Float64Array = NDArray[np.float64]
+
+_BODY = np.array([[0.0, 0.0, 1.0, 0.0], [-1.0, 0, 0, 0], [0, -1.0, 0, 0], [0, 0, 0, 1.0]])
+"""Optical frame -> body frame (x forward, y left, z up) of the same place."""
+
+
+class PlacedScan(NamedTuple):
+    """A scan with its poses, and what is known of the motion during it, for people."""
+
+    scan: LidarScan
+    motion: str
+
+
+def placed_scan(
+    message: PointCloud2, entry: Predicted, feeds: ReferenceFeeds, transforms: Transforms
+) -> PlacedScan | NoScale:
+    """The points of a cloud, with the poses of the lidar at the beginning and the end of its scan.
+
+    By TF, or by parameters and, where it comes, odometry. Without the motion, or without a time for
+    each point, the points are taken to be of one moment.
+
+    Returns:
+        The scan; or why there is none: 'reference in another frame', what `read_points` says, or
+        what TF lacks for the stamp of the cloud.
+    """
+    settings = entry.frame.settings
+    if settings.lidar_frame not in ('', message.header.frame_id):
+        return NoScale('reference in another frame')
+    points = read_points(message)
+    if isinstance(points, NoScale):
+        return points
+    poses = _Poses(message.header.frame_id, entry, feeds, transforms)
+    stamp = stamp_ns(message)
+    once = poses.at(stamp)
+    if isinstance(once, NoScale):
+        if settings.scale_extrinsics == 'tf':
+            return once
+        fixed = inverse(mounting(settings).optical_to_base) @ lidar_to_base(settings)
+        return PlacedScan(LidarScan(points, fixed), f'not compensated: {once.reason}')
+    times = read_point_times(message)
+    if times is None:
+        return _of_one_moment(points, once, 'the cloud has no time for each point')
+    if isinstance(times, NoScale):
+        return _of_one_moment(points, once, times.reason)
+    first, last = float(np.nanmin(times)), float(np.nanmax(times))
+    if not first < last:
+        return _of_one_moment(points, once, 'all points have one time')
+    begin, end = (poses.at(stamp + round(seconds * 1e9)) for seconds in (first, last))
+    if isinstance(begin, NoScale):
+        return _of_one_moment(points, once, begin.reason)
+    if isinstance(end, NoScale):
+        return _of_one_moment(points, once, end.reason)
+    fraction = (times - first) / (last - first)
+    return PlacedScan(LidarScan(points, begin, end, fraction), 'compensated')
+
+
+def _of_one_moment(points: Float32Array, pose: Float64Array, why: str) -> PlacedScan:
+    return PlacedScan(
+        LidarScan(points, pose), f'compensated between scan and image, not within the scan: {why}'
+    )
+
+
+class _Poses(NamedTuple):
+    """Asks for the pose of the lidar at a time."""
+
+    frame_id: str
+    entry: Predicted
+    feeds: ReferenceFeeds
+    transforms: Transforms
+
+    def at(self, stamp: int) -> Float64Array | NoScale:
+        """(4, 4), lidar at a time [ns] -> optical frame at the time of the image."""
+        settings, image = self.entry.frame.settings, self.entry.stamp
+        if settings.scale_extrinsics == 'tf':
+            camera = self.entry.frame.header.frame_id
+            return self.transforms.between(
+                camera, image, self.frame_id, stamp, settings.fixed_frame
+            )
+        robot = []
+        for moment in (image, stamp):
+            pose = self.feeds.pose_at(moment, settings.fixed_frame, settings.scale_sync_s)
+            if isinstance(pose, NoScale):
+                return pose
+            robot.append(pose)
+        camera_then = robot[0] @ mounting(settings).optical_to_base
+        return np.asarray(inverse(camera_then) @ robot[1] @ lidar_to_base(settings))
+
+
+def lidar_to_base(settings: NodeSettings) -> Float64Array:
+    """(4, 4), lidar (x forward, y left, z up) -> base_frame, by parameters."""
+    placed = Mounting(
+        height=settings.lidar_z,
+        x=settings.lidar_x,
+        y=settings.lidar_y,
+        roll_deg=settings.lidar_roll_deg,
+        pitch_deg=settings.lidar_pitch_deg,
+        yaw_deg=settings.lidar_yaw_deg,
+    )
+    return np.asarray(placed.optical_to_base @ inverse(_BODY), dtype=np.float64)
