@@ -166,7 +166,8 @@ def _input(health: Health) -> Verdict | None:
         return Verdict(State.STALE, ERROR, reason, 'check the camera; nothing is published')
     if measured.problem:
         lasting = measured.problem_age > settings.stale_timeout_s
-        return Verdict(State.SUSPECT, ERROR if lasting else WARN, measured.problem)
+        level = ERROR if lasting else WARN
+        return Verdict(State.SUSPECT, level, measured.problem, measured.remedy)
     if health.image_publishers > 1:
         reason = f'{health.image_publishers} publishers share {topic}'
         return Verdict(State.SUSPECT, ERROR, reason, 'leave one of them')

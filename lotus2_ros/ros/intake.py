@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 
-from lotus2_ros.errors import ImageError
+from lotus2_ros.errors import ImageError, WorkerError
 from lotus2_ros.ros.camera import Camera, CameraTracker
 from lotus2_ros.ros.codecs import decode_image, image_size
 from lotus2_ros.ros.compressed import compressed_size, decode_compressed
+from lotus2_ros.ros.image_content import ImageContent, ImageContentError
 from lotus2_ros.ros.monitor import Monitor
 from lotus2_ros.ros.pictures import grey_of, picture_size
 from lotus2_ros.ros.plan import POINTS, Plan, make_plan
@@ -45,6 +46,7 @@ class Intake:
         settings: gives the settings as they are now.
         wanted: gives the subscribed topics.
         now_ns: the node's clock.
+        simulated: tells whether that clock is simulated time.
         log: takes one line about an image that cannot be used.
     """
 
@@ -58,6 +60,7 @@ class Intake:
         settings: Callable[[], NodeSettings],
         wanted: Callable[[], Wanted],
         now_ns: Callable[[], int],
+        simulated: Callable[[], bool],
         log: Callable[[str], Any],
     ) -> None:
         self._client = client
@@ -67,8 +70,10 @@ class Intake:
         self._settings = settings
         self._wanted = wanted
         self._now_ns = now_ns
+        self._simulated = simulated
         self._problems = ProblemLog(log)
         self._gate = StampGate()
+        self._content = ImageContent()
         self._sharpen_requested = False
         self._sharp_submitted = float('-inf')
         self.epoch = 0
@@ -80,6 +85,7 @@ class Intake:
         """Forget what came before: results under way are not published, any stamp is new."""
         self.epoch += 1
         self._gate.reset()
+        self._content.reset()
 
     def plans(self, wanted: Wanted) -> tuple[Plan, Plan]:
         """What is delivered of the core and of a sharpened result, for the last known camera."""
@@ -106,9 +112,17 @@ class Intake:
             return
         try:
             dropped = self._submit(message, received)
+        except ImageContentError as error:
+            self._monitor.count(error.cause)
+            self._report(str(error), error.remedy)
+            return
         except ImageError as error:
             self._monitor.count('bad image')
             self._report(f'bad image: {error}')
+            return
+        except WorkerError as error:
+            self._monitor.count('no shared memory')
+            self._report(f'no shared memory: {error}', 'free memory, or use smaller images')
             return
         self._monitor.input_problem('')
         if dropped:
@@ -128,8 +142,8 @@ class Intake:
             self.epoch += 1  # results of the time before would come out between the new ones
         return cause
 
-    def _report(self, text: str) -> None:
-        self._monitor.input_problem(text)
+    def _report(self, text: str, remedy: str = '') -> None:
+        self._monitor.input_problem(text, remedy)
         self._problems.report(text)
 
     def _submit(self, message: Image | CompressedImage, received: float) -> str | None:
@@ -149,6 +163,13 @@ class Intake:
             decode_compressed(message, raw)
         else:
             decode_image(message, raw)
+        self._content.check(
+            raw,
+            received,
+            min_contrast=settings.min_contrast,
+            # A simulated camera has no noise: it repeats itself while nothing moves.
+            frozen_timeout_s=0.0 if self._simulated() else settings.frozen_timeout_s,
+        )
         if self._rectifier:
             np.copyto(view, self._rectifier.apply(raw))
         self._monitor.durations([('decode', time.monotonic() - received)])

@@ -25,6 +25,7 @@ class Measurements:
         counts: cause to how often, of drops and other incidents.
         pixels: cause to how many pixels were left out so far, and their share of the last image.
         problem: what is wrong with the images right now, empty if nothing.
+        remedy: what to do about it, where that is known.
         problem_age: seconds since `problem` began.
     """
 
@@ -34,6 +35,7 @@ class Measurements:
     counts: dict[str, int] = field(default_factory=dict)
     pixels: dict[str, tuple[int, float]] = field(default_factory=dict)
     problem: str = ''
+    remedy: str = ''
     problem_age: float = 0.0
 
 
@@ -49,7 +51,7 @@ class Monitor:
         self._durations: dict[str, deque[float]] = {}
         self._counts: Counter[str] = Counter()
         self._pixels: dict[str, tuple[int, float]] = {}
-        self._problems: dict[str, tuple[str, float]] = {}
+        self._problems: dict[str, tuple[str, str, float]] = {}
 
     def event(self, name: str) -> None:
         """Something that has a rate happened: an image came, a result went out."""
@@ -78,20 +80,20 @@ class Monitor:
             for stage, seconds in stages:
                 self._durations.setdefault(stage, deque(maxlen=_DURATIONS_KEPT)).append(seconds)
 
-    def input_problem(self, text: str) -> None:
+    def input_problem(self, text: str, remedy: str = '') -> None:
         """The latest image could not be used, or (empty text) it could."""
-        self._set_problem('input', text)
+        self._set_problem('input', text, remedy)
 
     def model_problem(self, text: str) -> None:
         """The model could not work on the latest image, or (empty text) it could."""
         self._set_problem('model', text)
 
-    def _set_problem(self, source: str, text: str) -> None:
+    def _set_problem(self, source: str, text: str, remedy: str = '') -> None:
         now = self._clock()
         with self._lock:
             if text:
-                since = self._problems.get(source, (text, now))[1]
-                self._problems[source] = (text, since)
+                since = self._problems.get(source, (text, remedy, now))[2]
+                self._problems[source] = (text, remedy, since)
             else:
                 self._problems.pop(source, None)
 
@@ -99,7 +101,9 @@ class Monitor:
         """Everything, as of now."""
         now = self._clock()
         with self._lock:
-            problem, since = min(self._problems.values(), key=lambda p: p[1], default=('', now))
+            problem, remedy, since = min(
+                self._problems.values(), key=lambda p: p[2], default=('', '', now)
+            )
             for times in self._events.values():
                 _forget(times, now)
             return Measurements(
@@ -109,6 +113,7 @@ class Monitor:
                 counts=dict(self._counts),
                 pixels=dict(self._pixels),
                 problem=problem,
+                remedy=remedy,
                 problem_age=now - since,
             )
 

@@ -104,6 +104,7 @@ class Session:
             settings=settings,
             wanted=self.wanted,
             now_ns=lambda: node.get_clock().now().nanoseconds,
+            simulated=lambda: node.get_clock().ros_time_is_active,
             log=lambda text: logger.error(f'{self.image_topic}: {text}'),
         )
         self._image: Subscription[Any] | None = None

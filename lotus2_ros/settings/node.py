@@ -52,6 +52,21 @@ class NodeSettings(NavigationSettings, ScaleSettings, ModelSettings):
         minimum=0.0,
         maximum=3600.0,
     )
+    min_contrast: float = setting(
+        4.0,
+        'Images whose grey values span fewer levels of 255 (black, overexposed, covered) are'
+        ' dropped; 0 takes any',
+        minimum=0.0,
+        maximum=255.0,
+    )
+    frozen_timeout_s: float = setting(
+        3.0,
+        'The same image for longer means a stuck camera: dropped until it changes; 0 takes any, and'
+        ' so does simulated time',
+        unit='s',
+        minimum=0.0,
+        maximum=3600.0,
+    )
     output_scale: float = setting(
         1.0, 'Size of what is published relative to the input image', minimum=0.1, maximum=1.0
     )

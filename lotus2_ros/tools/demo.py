@@ -128,6 +128,7 @@ def run(args: argparse.Namespace) -> int:
                 # Often enough that each photograph is sharpened once while it is shown.
                 sharpen_rate_hz=min(100.0, max(0.5, count / args.seconds)),
                 max_image_age_s=10.0,
+                frozen_timeout_s=0.0,  # photographs stand still
             ),
             environment, args.out / 'depth_node.log',
         )  # fmt: skip

@@ -2,23 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-
-def anonymous_bytes(pid: int) -> int | None:
-    """Memory that a process has to itself: neither files nor shared memory; None once it is gone.
-
-    `RssAnon` of proc_pid_status(5).
-    """
-    try:
-        status = Path(f'/proc/{pid}/status').read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    for line in status.splitlines():
-        if line.startswith('RssAnon:'):
-            return int(line.split()[1]) * 1024
-    return None  # a zombie has none
-
 
 class MemoryWatch:
     """Compares what a worker has with what it had when it was ready.

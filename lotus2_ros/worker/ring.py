@@ -12,12 +12,12 @@ import fcntl
 import mmap
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from lotus2_ros.errors import ImageError, WorkerError
 from lotus2_ros.types import Float32Array, UInt8Array
+from lotus2_ros.worker.host_memory import available_bytes
 
 IMAGE_SLOTS = 3
 """One with the model, one on its way, one being written; and one waiting for each stream."""
@@ -158,7 +158,7 @@ def create_ring(number: int, layout: RingLayout) -> tuple[Ring, int]:
     Raises:
         WorkerError: not enough memory; says how much is needed.
     """
-    available = _available_bytes()
+    available = available_bytes()
     if layout.total_bytes > available:
         # Asked to reserve it all the same, the kernel would start killing processes.
         raise WorkerError(
@@ -180,13 +180,6 @@ def create_ring(number: int, layout: RingLayout) -> tuple[Ring, int]:
     except BaseException:
         os.close(descriptor)
         raise
-
-
-def _available_bytes() -> int:
-    for line in Path('/proc/meminfo').read_text().splitlines():
-        if line.startswith('MemAvailable:'):
-            return int(line.split()[1]) * 1024
-    raise WorkerError('/proc/meminfo does not say how much memory is available')
 
 
 class SlotPool:

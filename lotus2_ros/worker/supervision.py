@@ -16,8 +16,9 @@ from typing import Any
 
 from lotus2_ros.errors import WorkerError
 from lotus2_ros.settings import ModelSettings
+from lotus2_ros.worker.host_memory import anonymous_bytes
 from lotus2_ros.worker.listener import WorkerListener, WorkerState
-from lotus2_ros.worker.memory_watch import MemoryWatch, anonymous_bytes
+from lotus2_ros.worker.memory_watch import MemoryWatch
 from lotus2_ros.worker.messages import (
     Configure,
     Fatal,

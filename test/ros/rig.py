@@ -135,7 +135,11 @@ class Rig:
     def __init__(self, settings: dict[str, Any], *, remap: Iterable[str] = ()) -> None:
         self.context = Context()
         self.context.init(domain_id=next_domain())
-        overrides = [Parameter(name, value=value) for name, value in settings.items()]
+        # The camera shows the same picture as often as a test wants it.
+        overrides = [
+            Parameter(name, value=value)
+            for name, value in {'frozen_timeout_s': 0.0, **settings}.items()
+        ]
         rules = [item for rule in remap for item in ('-r', rule)]
         self.peer = Node('peer', context=self.context)
         self.node = DepthNode(

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import array
+import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.qos import QoSProfile
-from rig import Rig, image_of, picture, wait_until
+from rig import HEIGHT, WIDTH, Rig, image_of, picture, wait_until
 from rosgraph_msgs.msg import Clock
 
 
 @pytest.fixture(autouse=True)
 def _listening(rig: Rig) -> None:
-    rig.listen('depth/image')
+    rig.listen('depth/image', 'depth/disparity')
 
 
 def spoil(**changes: Any) -> Callable[[Rig, Any], None]:
@@ -27,6 +27,10 @@ def spoil(**changes: Any) -> Callable[[Rig, Any], None]:
             setattr(message, name, value)
 
     return apply
+
+
+def filled(level: int) -> Callable[[Rig, Any], None]:
+    return spoil(data=array.array('B', bytes([level]) * (WIDTH * HEIGHT * 3)))
 
 
 def stamped(offset_s: float) -> Callable[[Rig, Any], None]:
@@ -49,6 +53,9 @@ def unstamped(_: Rig, message: Any) -> None:
         (spoil(data=array.array('B', bytes(100))), 'bad image', 'data has 100 bytes'),
         (spoil(width=0, height=0), 'bad image', 'no pixels'),
         (spoil(width=2**31, height=2**31), 'bad image', 'more than'),
+        (filled(0), 'black image', 'bright enough'),
+        (filled(255), 'overexposed image', 'white'),
+        (filled(90), 'uniform image', 'span 0 of 255 levels'),
         (unstamped, 'zero stamp', 'must stamp its images'),
         (stamped(5.0), 'future stamp', 'synchronise the clocks'),
         (stamped(-60.0), 'old stamp', 'synchronise the clocks'),
@@ -104,12 +111,60 @@ def test_a_jump_of_ros_time_forgets_what_belongs_to_the_time_before(rig: Rig) ->
     rig.frame()
 
 
-def test_a_black_image_is_an_image(rig: Rig) -> None:
-    rig.frame(np.zeros((48, 64, 3), np.uint8))
+def test_a_stuck_camera_is_told_and_silenced_until_its_image_changes(rig: Rig) -> None:
+    assert rig.set(frozen_timeout_s=0.5) == (True, '')
+    wait_until(lambda: rig.send(image_of(picture())) and rig.counts().get('frozen image'))
+    accepted = rig.node.session.client.counters.accepted
+    stamps = []
+    for _ in range(3):
+        count = rig.counts()['frozen image']
+        stamps.append(rig.send(image_of(picture())))
+        wait_until(lambda count=count: rig.counts()['frozen image'] > count)
+    values = rig.wait_state('SUSPECT')
+    assert 'the same bytes for more than 0.5 s' in values['message']
+    assert 'restart the camera or its driver' in values['remedy']
+    # The model, and with it the scale, never sees them.
+    assert rig.node.session.client.counters.accepted == accepted
+    rig.frame(picture(seed=1))
+    assert not [m for m in rig.of('depth/image') if m.header.stamp in stamps]
+    rig.wait_state('OK')
+
+
+def test_a_simulated_camera_may_repeat_itself(rig: Rig) -> None:
+    clock = rig.peer.create_publisher(Clock, '/clock', QoSProfile(depth=1))
+    assert rig.set(frozen_timeout_s=0.05, use_sim_time=True) == (True, '')
+    try:
+        wait_until(clock.get_subscription_count)
+        for second in range(200, 206):
+            now = Time(sec=second)
+            clock.publish(Clock(clock=now))
+            wait_until(lambda now=now: rig.node.get_clock().now().to_msg() == now)
+            rig.get('depth/disparity', rig.send(image_of(picture()), stamp=now))
+            time.sleep(0.05)
+    finally:
+        assert rig.set(use_sim_time=False) == (True, '')
+        rig.peer.destroy_publisher(clock)
+
+
+def test_too_little_shared_memory_is_named_and_survived(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lotus2_ros.worker import ring
+
+    large = picture(640, 480)
+    with monkeypatch.context() as patch:
+        patch.setattr(ring, 'available_bytes', lambda: 1 << 20)
+        rig.send(image_of(large))
+        values = rig.wait_state('SUSPECT')
+    assert 'MiB of shared memory for images cannot be had: 1 MiB are available' in values['message']
+    assert rig.counts()['no shared memory'] == 1
+    assert rig.node_errors == []
+    rig.frame(large)
+    rig.wait_state('OK')
 
 
 def test_an_image_too_small_for_the_model_is_named_and_survived(rig: Rig) -> None:
-    rig.send(image_of(np.full((3, 5, 3), 255, np.uint8)))
+    rig.send(image_of(picture(5, 3)))
     assert '3x5' in rig.wait_state('SUSPECT')['message']
     assert rig.counts()['frame failed'] == 1
     rig.frame()

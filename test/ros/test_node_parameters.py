@@ -105,6 +105,26 @@ def test_output_scale(rig: Rig) -> None:
     assert messages['depth/camera_info'].k[0] == pytest.approx(info_of().k[0] / 2)
 
 
+@shows('min_contrast')
+def test_pale_images(rig: Rig) -> None:
+    rig.listen('depth/image')
+    pale = picture() // 32 + 120
+    assert rig.set(min_contrast=20.0) == (True, '')
+    rig.send(image_of(pale))
+    assert 'min_contrast is the limit' in rig.wait_state('SUSPECT')['remedy']
+    assert rig.set(min_contrast=0.0) == (True, '')
+    rig.frame(pale)
+
+
+@shows('frozen_timeout_s')
+def test_repeated_images(rig: Rig) -> None:
+    rig.listen('depth/image')
+    assert rig.set(frozen_timeout_s=0.2) == (True, '')
+    wait_until(lambda: rig.send(image_of(picture())) and rig.counts().get('frozen image'))
+    assert rig.set(frozen_timeout_s=0.0) == (True, '')
+    rig.frame()
+
+
 @shows('cloud_edge_threshold', 'edge_view_angle_deg')
 def test_flying_pixels(rig: Rig) -> None:
     rig.listen('points')

@@ -3,10 +3,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+import pytest
 
-from lotus2_ros.worker.memory_watch import MemoryWatch, anonymous_bytes
+from lotus2_ros.worker import host_memory
+from lotus2_ros.worker.host_memory import anonymous_bytes, available_bytes
+from lotus2_ros.worker.memory_watch import MemoryWatch
 
 MIB = 1 << 20
 
@@ -39,3 +43,15 @@ def test_a_process_that_has_ended_has_none() -> None:
     with subprocess.Popen([sys.executable, '-c', '']) as process:
         process.wait()
         assert anonymous_bytes(process.pid) is None
+
+
+def test_a_container_has_what_its_limit_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host_memory, '_CGROUP', tmp_path)
+    of_the_host = available_bytes()
+    for limit, left in (('max', of_the_host), (f'{90 * MIB}', 50 * MIB), (f'{10 * MIB}', 0)):
+        (tmp_path / 'memory.max').write_text(f'{limit}\n')
+        (tmp_path / 'memory.current').write_text(f'{60 * MIB}\n')
+        (tmp_path / 'memory.stat').write_text(f'anon {40 * MIB}\ninactive_file {20 * MIB}\n')
+        assert available_bytes() == pytest.approx(left, rel=0.2)
