@@ -15,6 +15,7 @@ from lotus2_ros.model.base import BaseTransformer, load_vae
 from lotus2_ros.model.eight_bit_loading import EightBitStages
 from lotus2_ros.model.files import check_keys, read_json, read_plain_tensors
 from lotus2_ros.model.flow import FlowSchedule
+from lotus2_ros.model.inference.fast.transformer import FastTransformer
 from lotus2_ros.model.inference.modulation import Modulation
 from lotus2_ros.model.inference.quantization import EIGHT_BIT_NAME
 from lotus2_ros.model.inference.transformer import InferenceTransformer
@@ -70,6 +71,15 @@ class Lotus2Model:
     schedule: FlowSchedule
     parameters: int
     weights: str = ''
+
+    @property
+    def text_tokens(self) -> int:
+        """Tokens that the first core is computed with for the prompt."""
+        network = next(iter(self.tasks.values()))
+        transformer = network.core_transformer
+        if isinstance(transformer, FastTransformer):
+            return transformer.text_tokens
+        return int(network.conditioning.prompt.shape[1])
 
 
 def locate(

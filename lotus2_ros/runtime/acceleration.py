@@ -67,19 +67,24 @@ def _lacking(device: torch.device, eight_bits: bool) -> str:
     return ''
 
 
-def accelerate(model: Lotus2Model, device: torch.device) -> None:
+def accelerate(model: Lotus2Model, device: torch.device, text_merging: float = 0.0) -> None:
     """Put a model's networks into those for GPUs, which share its weights.
 
     Args:
         model: on its device.
         device: elsewhere than on a GPU the autoencoder stays: there it has a fast form already.
+        text_merging: see `merge_text`.
 
     Raises:
         DeviceError: a layer stored in 8 bits has widths that products in float8 do not take.
     """
     for network in model.tasks.values():
-        network.core_transformer = FastTransformer(network.core_transformer)
+        network.core_transformer = FastTransformer(
+            network.core_transformer, text_merging=text_merging
+        )
         if network.sharpener_transformer is not None:
-            network.sharpener_transformer = FastTransformer(network.sharpener_transformer)
+            network.sharpener_transformer = FastTransformer(
+                network.sharpener_transformer, text_merging=text_merging
+            )
     if device.type == 'cuda':
         model.vae = FastAutoencoder(model.vae)

@@ -36,6 +36,7 @@ class Wanted(NamedTuple):
     precision: str | None
     acceleration: str | None
     progress: Progress | None
+    text_merging: float = 0.0
 
 
 class Opened(NamedTuple):
@@ -80,20 +81,24 @@ def open_model(model: str | Path, base: str | Path | None, wanted: Wanted) -> Op
         opened = _open_prepared(PreparedFolder(prepared), wanted)
     else:
         opened = _open_unprepared(model, base or None, wanted)
-    return made_ready(opened, wanted.progress)
+    return made_ready(opened, wanted.progress, wanted.text_merging)
 
 
-def made_ready(opened: Opened, progress: Progress | None) -> Opened:
+def made_ready(opened: Opened, progress: Progress | None, text_merging: float) -> Opened:
     """Accelerate and check a loaded model, where it is to be accelerated.
 
     Raises:
         DeviceError: see `accelerate`.
+        SettingsError: text is to be merged, which only the accelerated network does.
         SelfCheckError: see `check_model`.
     """
+    if text_merging > 0 and not opened.accelerated:
+        msg = f'text_merging is {text_merging}, but {opened.name} is not accelerated'
+        raise SettingsError(f'{msg}; set it to 0, or acceleration to on')
     if opened.accelerated:
         if progress is not None:
             progress('self-check', 0.0)
-        accelerate(opened.model, opened.device)
+        accelerate(opened.model, opened.device, text_merging)
         check_model(opened.model, opened.device, opened.dtype)
     return opened
 

@@ -48,6 +48,7 @@ class Lotus2Predictor:
         device: str | None = None,
         precision: str | None = None,
         acceleration: str | None = None,
+        text_merging: float = 0.0,
         sharpener: bool = True,
         max_side: int = 0,
         cpu_threads: int = 0,
@@ -64,6 +65,8 @@ class Lotus2Predictor:
                 `choose_precision`.
             acceleration: 'on', 'off', 'auto' or None, the default, see `choose_acceleration`. On,
                 the network for GPUs is held against the plain one before it is used.
+            text_merging: with acceleration, compute text tokens once whose embeddings differ by
+                this share of their norm at most; 0 merges none. Above 1e-6 it is lossy.
             sharpener: load the detail sharpeners too.
             max_side: longest side in pixels that the network sees; 0 is the model's own limit.
             cpu_threads: threads of torch on the CPU; 0 leaves them as they are. This holds for
@@ -84,7 +87,9 @@ class Lotus2Predictor:
             raise SettingsError(f'cpu_threads is {cpu_threads}; allowed: 0 or more')
         if cpu_threads:
             torch.set_num_threads(cpu_threads)
-        wanted = Wanted(names, sharpener, device, precision, acceleration, progress)
+        if text_merging < 0:
+            raise SettingsError(f'text_merging is {text_merging}; allowed: 0 and more')
+        wanted = Wanted(names, sharpener, device, precision, acceleration, progress, text_merging)
         return cls(open_model(model, base, wanted), max_side=max_side, sharpener=sharpener)
 
     @property
@@ -106,6 +111,7 @@ class Lotus2Predictor:
             'precision': self._stages.model.weights
             or str(self._stages.dtype).removeprefix('torch.'),
             'acceleration': ON if self._accelerated else OFF,
+            'text_tokens': self._stages.model.text_tokens,
             'tasks': list(self.tasks),
             'parameters': self._stages.model.parameters,
             'max_side': self._max_side or self._model_max_side,

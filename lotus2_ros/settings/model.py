@@ -54,6 +54,14 @@ class ModelSettings(Settings):
         choices=('auto', 'off', 'on'),
         live=False,
     )
+    text_merging: float = setting(
+        0.0,
+        'Experiment, with acceleration: text tokens whose embeddings differ by at most this share'
+        ' of their norm are computed once; 0 merges none, above 1e-6 it costs accuracy',
+        minimum=0.0,
+        maximum=2.0,
+        live=False,
+    )
     load_sharpener: bool = setting(
         True, 'Load the detail sharpener too; without it sharpening is refused', live=False
     )

@@ -159,7 +159,7 @@ def _modes(args: argparse.Namespace, settings: ModelSettings) -> list[tuple[str,
     """Every model to be measured, by the name that it is shown under."""
     modes = [(settings.model, settings)]
     for text in args.also:
-        model, precision, merging, *_ = [*text.split('@', 2), '', '']
+        model, precision, merging = ([*text.split('@', 2), '', ''])[:3]
         try:
             share = float(merging or settings.text_merging)
         except ValueError as err:

@@ -45,6 +45,13 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help=text('acceleration'),
     )
     group.add_argument(
+        '--text-merging',
+        type=float,
+        default=default.text_merging,
+        metavar='SHARE',
+        help=text('text_merging'),
+    )
+    group.add_argument(
         '--max-side', type=int, default=default.max_side, metavar='PX', help=text('max_side')
     )
     group.add_argument(
@@ -71,6 +78,7 @@ def model_settings(args: argparse.Namespace) -> ModelSettings:
             'device': args.device,
             'precision': args.precision,
             'acceleration': args.acceleration,
+            'text_merging': args.text_merging,
             'max_side': args.max_side,
             'cpu_threads': args.cpu_threads,
         }
@@ -94,6 +102,7 @@ def load_predictor(
         device=settings.device,
         precision=settings.precision,
         acceleration=settings.acceleration,
+        text_merging=settings.text_merging,
         sharpener=sharpener,
         max_side=settings.max_side,
         cpu_threads=settings.cpu_threads,

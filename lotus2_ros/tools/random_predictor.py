@@ -101,7 +101,9 @@ def random_predictor(
     model = Lotus2Model(autoencoder, networks, schedule, maker.parameters, weights)
     opened = Opened(model, settings.model, device, dtype, DEFAULT_MAX_SIDE, fast)
     return Lotus2Predictor(
-        made_ready(opened, None), max_side=settings.max_side, sharpener=sharpener
+        made_ready(opened, None, settings.text_merging),
+        max_side=settings.max_side,
+        sharpener=sharpener,
     )
 
 
@@ -207,7 +209,11 @@ class _Maker:
         size = self._sizes[key]
         if key.endswith('heads.weight'):
             return {key: self._constant(size, 1.0)}
-        value = self._normal(size, 1.0 if key == 'text' else _DEVIATION)
+        if key == 'text':  # like the empty prompt: an end, then padding that is nearly equal
+            value = self._normal((1, 1, size[2]), 1.0) + self._normal(size, _SMALL)
+            value[:, :1] = self._normal((1, 1, size[2]), 1.0)
+            return {key: value}
+        value = self._normal(size, _DEVIATION)
         if not (quantized and self._eight_bits):
             return {key: value}
         weight, scale = quantize_rows(value.float())

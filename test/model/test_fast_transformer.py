@@ -8,6 +8,8 @@ import pytest
 import torch
 from comparing import relative_error
 from diffusers import FluxTransformer2DModel
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import JOINT_DIM, POOLED_DIM, TEXT_TOKENS, TRANSFORMER, tiny_module
 from torch import nn
 
@@ -20,6 +22,7 @@ from lotus2_ros.model.inference.fast.linear import (
 )
 from lotus2_ros.model.inference.fast.operations import quantize
 from lotus2_ros.model.inference.fast.rows import Rows
+from lotus2_ros.model.inference.fast.text_merging import merge_text
 from lotus2_ros.model.inference.fast.transformer import FastTransformer
 from lotus2_ros.model.inference.low_rank import LowRankLinear
 from lotus2_ros.model.inference.modulation import Modulation
@@ -166,3 +169,54 @@ def test_a_difference_in_parts_is_the_difference():
 
 def test_odd_widths_stay_in_the_precision_of_the_tokens():
     assert isinstance(row_linear(layer(50), eight_bits=True), PlainLinear)
+
+
+def with_padding(noise=0.0):
+    """A network whose text is two tokens and six times a third one, but for noise."""
+    padded = network()
+    with torch.no_grad():
+        padded.text[:, 2:] = padded.text[:, 2:3]
+        padded.text[:, 3:] += noise * draw(1, TEXT_TOKENS - 3, padded.text.shape[2], seed=20)
+    return padded
+
+
+@pytest.mark.parametrize('batch', [1, 2])
+def test_equal_text_tokens_are_computed_once_and_exactly(batch):
+    slow = with_padding()
+    fast = FastTransformer(slow, text_merging=1e-6)
+    assert fast.text_tokens == 3
+    z = latent(batch)
+    for size in (z, z[:, :, :4, :6], z):
+        assert relative_error(fast(size, CORE_TIMESTEP), slow(size, CORE_TIMESTEP)) <= 1e-5
+
+
+def test_merging_nearly_equal_text_costs_little():
+    slow = with_padding(noise=1e-2)
+    assert FastTransformer(slow, text_merging=1e-6).text_tokens == TEXT_TOKENS
+    error = relative_error(
+        FastTransformer(slow, text_merging=0.1)(latent(), CORE_TIMESTEP),
+        slow(latent(), CORE_TIMESTEP),
+    )
+    assert 1e-7 < error < 0.01
+
+
+def test_without_tolerance_nothing_is_merged():
+    assert merge_text(torch.ones(4, 3), 0.0) is None
+    assert merge_text(torch.eye(4), 0.5) is None
+
+
+@given(st.integers(1, 12), st.integers(1, 5), st.floats(0.01, 2.0), st.integers(0, 999))
+def test_merged_tokens_are_near_the_first_of_their_group(count, kinds, tolerance, seed):
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randint(kinds, (count,), generator=generator)
+    text = torch.randn(kinds, 6, generator=generator)[chosen]
+    merged = merge_text(text, tolerance)
+    if merged is None:
+        assert len(chosen.unique()) == count
+        return
+    assert len(merged.tokens) < count
+    for group in range(len(merged.tokens)):
+        members = text[merged.groups == group]
+        limit = tolerance * members[0].norm() + 1e-6
+        assert ((members - members[0]).norm(dim=1) <= limit).all()
+        torch.testing.assert_close(merged.tokens[group], members.mean(0))

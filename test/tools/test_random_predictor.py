@@ -84,3 +84,16 @@ def test_what_is_not_wanted_is_not_there():
 def test_eight_bits_need_acceleration():
     with pytest.raises(SettingsError, match='fp8'):
         predictor(precision='fp8', acceleration='off')
+
+
+def test_text_is_padding_that_can_be_merged():
+    whole = predictor(acceleration='on')
+    merged = predictor(acceleration='on', text_merging=0.05)
+    assert (whole.info()['text_tokens'], merged.info()['text_tokens']) == (TEXT_TOKENS, 2)
+    found, expected = (p.predict(image()).disparity for p in (merged, whole))
+    assert 0 < np.linalg.norm(found - expected) < 1e-2 * np.linalg.norm(expected)
+
+
+def test_merging_text_needs_acceleration():
+    with pytest.raises(SettingsError, match='text_merging'):
+        predictor(acceleration='off', text_merging=0.05)

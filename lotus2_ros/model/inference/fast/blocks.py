@@ -51,7 +51,7 @@ class FastDouble:
         heads = _both(rows, sequences, self._text.qkv, self._image.qkv)
         heads = heads.view(len(heads), 3, self._heads, -1)
         norm_rotate(heads, sequences, self._norms, turns, self._eps)
-        attended = attend(*_unbound(heads, sequences), backend)
+        attended = attend(*_unbound(heads, sequences, turns), backend)
         joined = _forms(attended, self._image.out, self._text.out)
         return _both(joined, sequences, self._text.out, self._image.out)
 
@@ -93,7 +93,7 @@ class FastSingle:
         """What the block brings to all rows (B * S, D)."""
         heads = self._qkv(rows).view(-1, 3, self._heads, self._width // self._heads)
         norm_rotate(heads, sequences, self._norms, turns, self._eps)
-        return self._finish(attend(*_unbound(heads, sequences), backend), rows)
+        return self._finish(attend(*_unbound(heads, sequences, turns), backend), rows)
 
     def run_image(self, rows: Rows, sequences: Sequences, turns: Turns, backend: Any) -> Tensor:
         """What the block brings to the image's rows (B * T, D); nobody reads the text's."""
@@ -110,7 +110,7 @@ class FastSingle:
         sequences.put(heads, self._qkv(image), of_text=False)
         heads = heads.view(count, 3, self._heads, -1)
         norm_rotate(heads, sequences, self._norms, turns, self._eps)
-        queries, keys, values = _unbound(heads, sequences)
+        queries, keys, values = _unbound(heads, sequences, turns)
         return self._finish(attend(queries[:, sequences.text :], keys, values, backend), image)
 
     def _finish(self, attended: Tensor, rows: Rows) -> Tensor:
@@ -122,9 +122,15 @@ class FastSingle:
         return self._down(gelu_quantize(attended, hidden))
 
 
-def _unbound(heads: Tensor, sequences: Sequences) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values (B, S, H, hd) of (B * S, 3, H, hd), as views."""
-    queries, keys, values = heads.unflatten(0, (sequences.batch, sequences.length)).unbind(2)
+def _unbound(heads: Tensor, sequences: Sequences, turns: Turns) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries (B, S, H, hd), keys and values (B, S', H, hd) of (B * S, 3, H, hd).
+
+    Views, but for keys and values of tokens that stand for several.
+    """
+    each = heads.unflatten(0, (sequences.batch, sequences.length))
+    queries, keys, values = each.unbind(2)
+    if turns.copies is not None:
+        keys, values = each[:, :, 1:].index_select(1, turns.copies).unbind(2)
     return queries, keys, values
 
 

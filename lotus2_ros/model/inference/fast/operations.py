@@ -103,10 +103,18 @@ def _add_norm_kernel(
 
 
 class Turns(NamedTuple):
-    """Cosines and sines (S, hd / 2) float32 of each position; text is not turned."""
+    """Where tokens are.
+
+    Attributes:
+        cosines: (S, hd / 2) float32 of each position's angles; text is not turned.
+        sines: likewise.
+        copies: (S',) for every key that attention sees the row that it is a copy of; None where
+            each row is one key. See `MergedText`.
+    """
 
     cosines: Tensor
     sines: Tensor
+    copies: Tensor | None = None
 
 
 def norm_rotate(

@@ -20,6 +20,7 @@ from lotus2_ros.model.inference.fast.constants import packed, unpacked
 from lotus2_ros.model.inference.fast.linear import PLAIN, PlainLinear, RowLinear
 from lotus2_ros.model.inference.fast.operations import Turns, Update, add_norm
 from lotus2_ros.model.inference.fast.rows import Sequences
+from lotus2_ros.model.inference.fast.text_merging import merge_text
 from lotus2_ros.model.inference.recent import Recent
 from lotus2_ros.model.inference.transformer import InferenceTransformer
 from lotus2_ros.model.latents import image_ids, pack, unpack
@@ -33,12 +34,20 @@ class FastTransformer:
     The same inputs give the same bytes, whatever was computed before.
     """
 
-    def __init__(self, network: InferenceTransformer, *, eight_bits: bool = False) -> None:
+    def __init__(
+        self,
+        network: InferenceTransformer,
+        *,
+        eight_bits: bool = False,
+        text_merging: float = 0.0,
+    ) -> None:
         """Take over a network's weights.
 
         Args:
             network: on its device and in its precision; shares its weights with this one.
             eight_bits: multiply in float8, weights quantised here once.
+            text_merging: compute text tokens once that differ by this share at most, see
+                `merge_text`.
 
         Raises:
             ValueError: the network has no single block, which FLUX always has.
@@ -52,7 +61,10 @@ class FastTransformer:
         self._singles = [
             FastSingle(cast('SingleBlock', block), eight_bits) for block in network.singles
         ]
-        self._text = cast('Tensor', network.text)[0]  # (L, D)
+        whole = cast('Tensor', network.text)[0]
+        merged = merge_text(whole, text_merging)
+        self._text = whole if merged is None else merged.tokens  # (L, D)
+        self._groups = None if merged is None else merged.groups
         self._backend = best_backend(self._text.device, self._text.dtype)
         self._turns: Recent[tuple[int, int], Turns] = Recent(_KEPT)
         self._constants: Recent[float, Tensor] = Recent(4 * _KEPT)
@@ -79,6 +91,11 @@ class FastTransformer:
     def __call__(self, latent: Tensor, timestep: float) -> Tensor:
         """Run on a latent (B, 16, h, w), h and w even, at a timestep of 0 to 1000: same shape."""
         return self.run(latent, self.constants(timestep), self.turns(*latent.shape[2:]))
+
+    @property
+    def text_tokens(self) -> int:
+        """Tokens that the text is computed with."""
+        return len(self._text)
 
     @property
     def device(self) -> torch.device:
@@ -140,7 +157,12 @@ class FastTransformer:
         """Text lies at the origin and is not turned."""
         cosines, sines = self._network.positions(image_ids(height, width, device=self.device))
         text = (len(self._text), 0)
+        copies = None
+        if self._groups is not None:
+            image = torch.arange(len(cosines), device=self.device) + len(self._text)
+            copies = torch.cat([self._groups, image])
         return Turns(
             F.pad(cosines[:, ::2].float(), (0, 0, *text), value=1.0).contiguous(),
             F.pad(sines[:, ::2].float(), (0, 0, *text)).contiguous(),
+            copies,
         )
