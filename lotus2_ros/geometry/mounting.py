@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -38,6 +39,25 @@ class Mounting:
     roll_deg: float = 0.0
     pitch_deg: float = 0.0
     yaw_deg: float = 0.0
+
+    @classmethod
+    def from_transform(cls, optical_to_base: Float64Array) -> Mounting:
+        """The mounting with this `optical_to_base`.
+
+        Args:
+            optical_to_base: (4, 4) rigid.
+        """
+        turn = optical_to_base[:3, :3] @ _BODY_FROM_OPTICAL.T
+        # Rz(yaw) Ry(pitch) Rx(roll); looking straight down or up, roll and yaw are one: roll is 0.
+        level = math.hypot(turn[0, 0], turn[1, 0])
+        pitch = math.atan2(-turn[2, 0], level)
+        if level > 1e-9:
+            roll = math.atan2(turn[2, 1], turn[2, 2])
+            yaw = math.atan2(turn[1, 0], turn[0, 0])
+        else:
+            roll, yaw = 0.0, math.atan2(-turn[0, 1], turn[1, 1])
+        x, y, height = (float(value) for value in optical_to_base[:3, 3])
+        return cls(height, x, y, math.degrees(roll), math.degrees(pitch), math.degrees(yaw))
 
     @property
     def optical_to_base(self) -> Float64Array:

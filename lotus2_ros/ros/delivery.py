@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from lotus2_ros.geometry.scale.estimate import NoScale
 from lotus2_ros.ros import frame_timings, plan
 from lotus2_ros.ros.monitor import Monitor
 from lotus2_ros.ros.outputs import OutputSet
@@ -72,7 +73,14 @@ class Delivery:
         scaled = self._scale.of(frame, result.disparity, result.normals, sharp=result.sharp)
         if scaled.scale.is_missing:
             topics = topics.difference(plan.NEEDS_SCALE)
-        products = Products(frame, scaled.disparity, result.normals, scaled.scale)
+        mounted = None
+        if topics & plan.needs_pose(frame.settings):
+            found = self._scale.mounting(frame)
+            if isinstance(found, NoScale):
+                topics = topics.difference(plan.needs_pose(frame.settings))
+            else:
+                mounted = found
+        products = Products(frame, scaled.disparity, result.normals, scaled.scale, mounted)
         sent, publishing = outputs.publish(products.messages(topics))
         self._monitor.pixels(products.pixels())
         for topic in products.empty:

@@ -1,8 +1,10 @@
-"""Where the camera is, by parameters."""
+"""Where the camera is over the ground: by parameters, or by TF."""
 
 from __future__ import annotations
 
 from lotus2_ros.geometry.mounting import Mounting
+from lotus2_ros.geometry.scale.estimate import NoScale
+from lotus2_ros.ros.transforms import Transforms
 from lotus2_ros.settings import NodeSettings
 
 
@@ -16,3 +18,29 @@ def mounting(settings: NodeSettings) -> Mounting:
         pitch_deg=settings.camera_pitch_deg,
         yaw_deg=settings.camera_yaw_deg,
     )
+
+
+def mounting_at(
+    settings: NodeSettings, frame_id: str, stamp: int, transforms: Transforms
+) -> Mounting | NoScale:
+    """The pose over base_frame at a time, from where `scale_extrinsics` says.
+
+    Args:
+        settings: the node's.
+        frame_id: of the camera's images.
+        stamp: [ns].
+        transforms: asked if poses are to come from TF.
+
+    Returns:
+        The pose, at a height above 0; or 'camera_height is 0', 'the camera is not above ... by
+        TF', or what `Transforms.between` lacks.
+    """
+    if settings.scale_extrinsics == 'parameters':
+        return mounting(settings) if settings.camera_height > 0.0 else NoScale('camera_height is 0')
+    base = settings.base_frame
+    pose = transforms.between(base, stamp, frame_id, stamp, base)
+    if isinstance(pose, NoScale):
+        return pose
+    if pose[2, 3] <= 0.0:
+        return NoScale(f'the camera is not above {base} by TF')
+    return Mounting.from_transform(pose)

@@ -13,12 +13,12 @@ from std_msgs.msg import Header
 from lotus2_ros.geometry.ground_plane import GROUND, OBSTACLE, UNKNOWN, label_ground
 from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.geometry.limits import LimitedDepth
+from lotus2_ros.geometry.mounting import Mounting
 from lotus2_ros.geometry.navigation_cloud import NavigationClouds, navigation_clouds
 from lotus2_ros.geometry.projection import ray_map
 from lotus2_ros.geometry.scan import laser_scan
 from lotus2_ros.geometry.scan_view import layout_of_view
 from lotus2_ros.ros.messages import image_message, nav_cloud_message, scan_message
-from lotus2_ros.ros.mounting import mounting
 from lotus2_ros.settings import NodeSettings
 from lotus2_ros.types import BoolArray, Float32Array, UInt8Array
 
@@ -36,6 +36,7 @@ class Navigation:
         flying: (H, W) bool, pixels to leave out; None for none.
         normals: (H, W, 3) float32 or None.
         intrinsics: camera of the depth image.
+        mounted: where the camera is over the ground.
         settings: the node's.
         header: of the image.
     """
@@ -44,6 +45,7 @@ class Navigation:
     flying: BoolArray | None
     normals: Float32Array | None
     intrinsics: Intrinsics
+    mounted: Mounting
     settings: NodeSettings
     header: Header
 
@@ -55,7 +57,7 @@ class Navigation:
             self.limited.depth,
             self.intrinsics,
             leave_out=self.flying,
-            ground=mounting(settings).height_over_ground if settings.nav_height else None,
+            ground=self.mounted.height_over_ground if settings.nav_height else None,
             max_points=settings.nav_max_points,
             voxel=settings.nav_voxel,
             # Nothing is known beyond max_range: no ray may clear there.
@@ -74,7 +76,7 @@ class Navigation:
 
     def scan(self) -> LaserScan | None:
         """~/scan, in base_frame; None if no beam is known."""
-        settings, mounted = self.settings, mounting(self.settings)
+        settings, mounted = self.settings, self.mounted
         # Beams narrower than a pixel would be empty here and there.
         pixel = 1.0 / min(self.intrinsics.fx, self.intrinsics.fy)
         layout = layout_of_view(
@@ -107,7 +109,7 @@ class Navigation:
         labels: UInt8Array = label_ground(
             inverse_depth,
             ray_map(self.intrinsics),
-            mounting(self.settings).plane,
+            self.mounted.plane,
             normals=self.normals,
             tolerance=self.settings.ground_tolerance,
         ).labels

@@ -22,7 +22,7 @@ from lotus2_ros.ros.cameras import Cameras
 from lotus2_ros.ros.diagnostics import Health, diagnostic_array
 from lotus2_ros.ros.model_folder import check_model_folder
 from lotus2_ros.ros.parameters import ParameterBridge
-from lotus2_ros.ros.plan import NEEDS_SCALE
+from lotus2_ros.ros.plan import NEEDS_SCALE, needs_pose
 from lotus2_ros.ros.problems import ProblemLog
 from lotus2_ros.ros.session import Session
 from lotus2_ros.settings import NodeSettings
@@ -305,9 +305,14 @@ class DepthNode(LifecycleNode):
         if scale is not None and not scale.is_metric:
             without = f'the scale is {scale.state.value}: {scale.reason}'
             withheld |= {t: without for t in topics if t.removeprefix('sharp/') in NEEDS_SCALE}
+        settings = self._bridge.of(session.name)
+        if session.scale.pose_problem:
+            without = f'the camera has no pose: {session.scale.pose_problem}'
+            needing = needs_pose(settings)
+            withheld |= {t: without for t in topics if t.removeprefix('sharp/') in needing}
         return Health(
             lifecycle=self.lifecycle,
-            settings=self._bridge.of(session.name),
+            settings=settings,
             name=session.name,
             measured=session.monitor.snapshot(),
             fault=self.fault,

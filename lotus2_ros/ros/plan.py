@@ -91,6 +91,11 @@ def make_plan(wanted: Collection[str], settings: NodeSettings, no_camera: str) -
     )
 
 
+def needs_pose(settings: NodeSettings) -> frozenset[str]:
+    """Topics without a message where nothing is known of the camera's pose over the ground."""
+    return frozenset({SCAN, GROUND, *((NAV_POINTS,) if settings.nav_height else ())})
+
+
 def _tasks_of(topic: str, settings: NodeSettings) -> set[str]:
     if topic.startswith('normals/'):
         return {NORMALS}
@@ -115,9 +120,8 @@ def _reason(topic: str, needs: set[str], settings: NodeSettings, no_camera: str)
             )
     if topic in _NEEDS_CAMERA and no_camera:
         return no_camera
-    if not settings.camera_height and (
-        topic in (SCAN, GROUND) or (topic == NAV_POINTS and settings.nav_height)
-    ):
+    by_parameters = settings.scale_extrinsics == 'parameters'
+    if topic in needs_pose(settings) and by_parameters and not settings.camera_height:
         return 'camera_height is 0: nothing is known about the ground (set the camera_... pose)'
     if topic == SCAN and settings.min_range >= settings.scan_max_range:
         return 'min_range is not below scan_max_range: no range is left'

@@ -17,10 +17,12 @@ from lotus2_ros.geometry.depth import depth_to_millimetres, disparity_to_depth
 from lotus2_ros.geometry.edges import FlyingPixels, flying_pixels
 from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.geometry.limits import LimitedDepth, apply_limits
+from lotus2_ros.geometry.mounting import Mounting
 from lotus2_ros.geometry.projection import unproject
 from lotus2_ros.ros import plan
 from lotus2_ros.ros.camera import Camera, camera_info_message
 from lotus2_ros.ros.messages import buffer_of, image_message, organized_cloud_message
+from lotus2_ros.ros.mounting import mounting
 from lotus2_ros.ros.navigation import Navigation
 from lotus2_ros.settings import NodeSettings
 from lotus2_ros.types import BoolArray, Float32Array, UInt8Array
@@ -95,6 +97,7 @@ class Products:
         disparity: (H, W) float32 or None.
         normals: (H, W, 3) float32 or None.
         scale: of this frame.
+        mounted: where the camera was over the ground; None by the parameters.
         empty: topics left out because not a single value was valid.
     """
 
@@ -102,6 +105,7 @@ class Products:
     disparity: Float32Array | None
     normals: Float32Array | None
     scale: FrameScale
+    mounted: Mounting | None = None
     empty: list[str] = field(default_factory=list)
 
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, Any]]:
@@ -239,6 +243,7 @@ class Products:
             flying=self._leave_out,
             normals=self.normals,
             intrinsics=self._intrinsics(self._depth),
+            mounted=self.mounted or mounting(self.frame.settings),
             settings=self.frame.settings,
             header=self.frame.header,
         )

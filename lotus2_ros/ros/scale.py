@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from std_msgs.msg import Header
 
 from lotus2_ros.geometry.intrinsics import Intrinsics
+from lotus2_ros.geometry.mounting import Mounting
 from lotus2_ros.geometry.scale.estimate import NoScale, ScaleEstimate
 from lotus2_ros.geometry.scale.filter import FilterNoise
 from lotus2_ros.geometry.scale.frame_alignment import FrameAligner, relation
@@ -69,6 +70,7 @@ class ScaleKeeper:
         self._intrinsics: Intrinsics | None = None
         self._report: ScaleReport | None = None
         self._detail = ''
+        self._pose_source = self._pose_problem = ''
 
     @property
     def report(self) -> ScaleReport | None:
@@ -86,8 +88,33 @@ class ScaleKeeper:
     def notes(self) -> dict[str, str]:
         """What people may want to know beyond the report, by what it is about."""
         with self._lock:
-            motion = self._sources.lidar_motion
-            return {'lidar motion': motion} if motion else {}
+            notes = {'lidar motion': self._sources.lidar_motion, 'camera pose': self._pose_source}
+            return {name: note for name, note in notes.items() if note}
+
+    @property
+    def pose_problem(self) -> str:
+        """Why the camera's pose was not known for the last image that needed it; or empty."""
+        with self._lock:
+            return self._pose_problem
+
+    def mounting(self, frame: Frame) -> Mounting | NoScale:
+        """Where the camera was over the ground when the image was taken.
+
+        Args:
+            frame: the image's context.
+        """
+        settings = frame.settings
+        found = self._sources.mounting(frame, stamp_ns(frame))
+        problem = found.reason if isinstance(found, NoScale) else ''
+        if problem:
+            self._count(f'camera pose: {problem}')
+        source = 'parameters'
+        if settings.scale_extrinsics == 'tf':
+            source = f'TF, {settings.base_frame} <- {frame.header.frame_id}'
+        with self._lock:
+            self._pose_problem = problem
+            self._pose_source = f'none: {problem}' if problem else source
+        return found
 
     def reset(self, reason: str) -> None:
         """Forget everything that came before."""

@@ -10,6 +10,7 @@ from sensor_msgs.msg import Image, PointCloud2
 
 from lotus2_ros.geometry.ground_plane import GroundPlane
 from lotus2_ros.geometry.intrinsics import Intrinsics
+from lotus2_ros.geometry.mounting import Mounting
 from lotus2_ros.geometry.projection import ray_map
 from lotus2_ros.geometry.rigid import inverse
 from lotus2_ros.geometry.scale.depth_source import depth_scale
@@ -19,7 +20,8 @@ from lotus2_ros.geometry.scale.lidar_source import lidar_scale
 from lotus2_ros.geometry.scale.odometry_source import odometry_scale
 from lotus2_ros.geometry.tracking import track_features
 from lotus2_ros.ros import scale_feeds
-from lotus2_ros.ros.mounting import mounting
+from lotus2_ros.ros.mounting import mounting, mounting_at
+from lotus2_ros.ros.products import Frame
 from lotus2_ros.ros.scale_feeds import Match, ReferenceFeeds
 from lotus2_ros.ros.scale_history import Predicted, PredictionHistory
 from lotus2_ros.ros.scale_lidar import placed_scan
@@ -74,6 +76,10 @@ class ScaleSources:
             return self._ground(entry, normals)
         return self._odometry(entry)
 
+    def mounting(self, frame: Frame, stamp: int) -> Mounting | NoScale:
+        """Where the camera was over the ground; see `mounting_at`."""
+        return mounting_at(frame.settings, frame.header.frame_id, stamp, self.transforms)
+
     def _depth(self, message: Image, entry: Predicted) -> ScaleEstimate | NoScale:
         # Registered means: seen from the same place. A driver that leaves the frame empty says so.
         if message.header.frame_id not in ('', entry.frame.header.frame_id):
@@ -108,24 +114,17 @@ class ScaleSources:
 
     def _plane(self, entry: Predicted) -> GroundPlane | NoScale:
         settings = entry.frame.settings
-        if settings.scale_extrinsics == 'tf':
-            header, fixed = entry.frame.header, settings.base_frame
-            pose = self.transforms.between(fixed, entry.stamp, header.frame_id, entry.stamp, fixed)
-            if isinstance(pose, NoScale):
-                return pose
-            up, height = pose[2, :3], float(pose[2, 3])
-        else:
-            mounted = mounting(settings)
-            up, height = mounted.optical_to_base[2, :3], mounted.height
-            if height <= 0.0:
-                return NoScale('camera_height is 0')
+        mounted = self.mounting(entry.frame, entry.stamp)
+        if isinstance(mounted, NoScale):
+            return mounted
+        up = mounted.optical_to_base[2, :3]
         if settings.gravity_source == 'imu':
             shown = self.feeds.up()
             if isinstance(shown, NoScale):
                 return shown
             # The IMU lies as base_frame does; REP-103 mounts it so.
-            up = mounting(settings).optical_to_base[:3, :3].T @ (shown / np.linalg.norm(shown))
-        return GroundPlane((float(up[0]), float(up[1]), float(up[2])), height)
+            up = mounted.optical_to_base[:3, :3].T @ (shown / np.linalg.norm(shown))
+        return GroundPlane((float(up[0]), float(up[1]), float(up[2])), mounted.height)
 
     def _odometry(self, entry: Predicted) -> ScaleEstimate | NoScale | None:
         intrinsics = _intrinsics(entry)

@@ -113,7 +113,7 @@ class Session:
     def apply(self) -> None:
         """Subscribe to the references that the settings want now."""
         settings = self._settings()
-        if settings.references() and settings.scale_extrinsics == 'tf':
+        if settings.scale_extrinsics == 'tf':
             self._transforms.open()
         self._references.apply(settings)
 

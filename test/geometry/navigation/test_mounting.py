@@ -34,6 +34,14 @@ def test_yaw_turns_to_the_left():
     np.testing.assert_allclose(transform @ [0, 0, 1, 1], [0, 1, 0.5, 1], atol=1e-12)
 
 
+@pytest.mark.parametrize('pitch', [0.0, -35.0, 89.0, 90.0, -90.0])
+@pytest.mark.parametrize(('roll', 'yaw'), [(0.0, 0.0), (12.0, -140.0), (-170.0, 60.0)])
+def test_a_pose_as_a_matrix_is_the_same_mounting(pitch, roll, yaw):
+    transform = Mounting(0.7, 0.2, -0.1, roll, pitch, yaw).optical_to_base
+    again = Mounting.from_transform(transform).optical_to_base
+    np.testing.assert_allclose(again, transform, atol=1e-9)
+
+
 def test_the_plane_and_the_height_are_those_of_the_ground():
     mounting = Mounting(0.8, x=1.0, pitch_deg=12.0, roll_deg=3.0, yaw_deg=40.0)
     on_ground = np.linalg.inv(mounting.optical_to_base) @ [4.0, 3.0, 0.0, 1.0]
