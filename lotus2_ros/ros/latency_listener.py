@@ -54,10 +54,9 @@ class LatencyListener(Listening):
         self._listen()
 
     def restart(self) -> None:
-        """Record from now on; what the node said about itself is forgotten, too."""
+        """Record from now on."""
         with self._lock:
             self._recording = self._empty()
-            self._values, self._state = {}, ''
 
     def recording(self) -> Recording:
         """A copy of what came since `restart`."""
