@@ -42,7 +42,7 @@ class State(Enum):
     RELATIVE = 'RELATIVE'
     """Disparity, colours and normals go out; metric topics are withheld."""
     SUSPECT = 'SUSPECT'
-    """Images come but cannot be used."""
+    """Images come but cannot be used, or nobody can tell whose images or results they are."""
     STALE = 'STALE'
     """Images came before, but not now: silent."""
     RECOVERING = 'RECOVERING'
@@ -67,7 +67,10 @@ class Health:
         restarts: of the worker.
         info: the predictor's description of itself.
         image_topic: resolved name.
-        image_publishers: how many there are on it.
+        image_publishers: full name of the node behind each publisher on it.
+        info_topic: resolved name of the camera's CameraInfo.
+        info_publishers: full name of the node behind each publisher on it.
+        namesakes: other nodes with this node's full name.
         camera: where the intrinsics come from; empty if there are none.
         camera_problem: why CameraInfo is not usable; empty if it is.
         wanted: subscribed topics, `~/` left out.
@@ -91,7 +94,10 @@ class Health:
     restarts: int = 0
     info: dict[str, Any] = field(default_factory=dict)
     image_topic: str = ''
-    image_publishers: int = 0
+    image_publishers: tuple[str, ...] = ()
+    info_topic: str = ''
+    info_publishers: tuple[str, ...] = ()
+    namesakes: int = 0
     camera: str = ''
     camera_problem: str = ''
     wanted: frozenset[str] = frozenset()
@@ -123,6 +129,11 @@ def _node_and_worker(health: Health) -> Verdict | None:
     if health.fault:
         remedy = 'correct the cause, then configure again'
         return Verdict(State.FAULT, ERROR, health.fault, remedy)
+    if health.namesakes:
+        count = health.namesakes + 1
+        reason = f'{count} nodes have the name of this one: none can be told from the others'
+        remedy = 'give each a name or namespace of its own (-r __node:=..., -r __ns:=...)'
+        return Verdict(State.SUSPECT, ERROR, reason, remedy)
     if health.lifecycle != 'active':
         remedy = {
             'unconfigured': 'configure and activate it, or set autostart: true',
@@ -148,12 +159,12 @@ def _node_and_worker(health: Health) -> Verdict | None:
 def _input(health: Health) -> Verdict | None:
     measured, settings = health.measured, health.settings
     topic = health.image_topic
+    publishers = len(health.image_publishers)
     age = measured.ages.get('input')
     if age is None:
         if topic in health.incompatible:
             text = f'{topic}: {health.incompatible[topic]}'
             return Verdict(State.WAIT, ERROR, text, f'set qos_overrides.{topic}.subscription.*')
-        publishers = health.image_publishers
         reason = f'no image has come on {topic} ({publishers} publishers)'
         remedy = (
             'start the camera, or remap image to its topic (and see image_transport)'
@@ -162,15 +173,19 @@ def _input(health: Health) -> Verdict | None:
         )
         return Verdict(State.WAIT, ERROR, reason, remedy)
     if age > settings.stale_timeout_s:
-        reason = f'no image for {age:.1f} s on {topic} ({health.image_publishers} publishers)'
+        reason = f'no image for {age:.1f} s on {topic} ({publishers} publishers)'
         return Verdict(State.STALE, ERROR, reason, 'check the camera; nothing is published')
     if measured.problem:
         lasting = measured.problem_age > settings.stale_timeout_s
         level = ERROR if lasting else WARN
         return Verdict(State.SUSPECT, level, measured.problem, measured.remedy)
-    if health.image_publishers > 1:
-        reason = f'{health.image_publishers} publishers share {topic}'
-        return Verdict(State.SUSPECT, ERROR, reason, 'leave one of them')
+    for shared, names in (
+        (topic, health.image_publishers),
+        (health.info_topic, health.info_publishers),
+    ):
+        if len(names) > 1:
+            reason = f'{len(names)} publishers share {shared}: {", ".join(names)}'
+            return Verdict(State.SUSPECT, ERROR, reason, 'leave one of them, or remap the other')
     return None
 
 
@@ -254,7 +269,9 @@ def _values(health: Health) -> dict[str, str]:
         'camera': health.camera or 'none',
         'camera problem': health.camera_problem,
         'image topic': health.image_topic,
-        'image publishers': str(health.image_publishers),
+        'image publishers': _names(health.image_publishers),
+        'camera_info topic': health.info_topic,
+        'camera_info publishers': _names(health.info_publishers),
         'image size [px]': _size(health.image_size),
         'output size [px]': _size(health.output_size),
         'subscribed': ', '.join(sorted(health.wanted)) or 'none',
@@ -293,3 +310,7 @@ def _scale(settings: NodeSettings) -> str:
 
 def _size(size: tuple[int, int] | None) -> str:
     return 'none' if size is None else f'{size[0]}x{size[1]}'
+
+
+def _names(names: tuple[str, ...]) -> str:
+    return f'{len(names)}: {", ".join(names)}' if names else '0'

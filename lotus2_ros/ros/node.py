@@ -2,73 +2,41 @@
 
 from __future__ import annotations
 
-import functools
-import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.srv import ChangeState
-from rclpy._rclpy_pybind11 import RCLError
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.timer import Timer
 from std_srvs.srv import Trigger
 
-from lotus2_ros.errors import Lotus2Error, WorkerError
+from lotus2_ros.errors import WorkerError
 from lotus2_ros.ros.cameras import Cameras
 from lotus2_ros.ros.diagnostics import Health, diagnostic_array
+from lotus2_ros.ros.graph import namesakes_of, publishers_of
 from lotus2_ros.ros.model_folder import check_model_folder
 from lotus2_ros.ros.parameters import ParameterBridge
 from lotus2_ros.ros.plan import NEEDS_SCALE, needs_pose
 from lotus2_ros.ros.problems import ProblemLog
 from lotus2_ros.ros.session import Session
+from lotus2_ros.ros.transitions import (
+    TransitioningNode,
+    refuse_illegal_transitions,
+    transition,
+)
 from lotus2_ros.settings import NodeSettings
 from lotus2_ros.worker.client import WorkerState
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 
-_Transition = Callable[['DepthNode', LifecycleState], None]
-_Callback = Callable[['DepthNode', LifecycleState], TransitionCallbackReturn]
 
-
-def _transition(target: str) -> Callable[[_Transition], _Callback]:
-    """Make a transition callback: rclpy swallows exceptions in them, this logs and answers.
-
-    Args:
-        target: the primary state that success leads to.
-    """
-
-    def decorate(method: _Transition) -> _Callback:
-        @functools.wraps(method)
-        def callback(self: DepthNode, state: LifecycleState) -> TransitionCallbackReturn:
-            name = method.__name__
-            try:
-                method(self, state)
-            except Lotus2Error as error:
-                self.fault = f'{name} failed: {error}'
-                self.get_logger().error(self.fault)
-                return TransitionCallbackReturn.FAILURE
-            except Exception as error:
-                self.fault = f'{name} failed: {type(error).__name__}: {error}'
-                self.get_logger().error(f'{self.fault}\n{traceback.format_exc()}')
-                return TransitionCallbackReturn.ERROR
-            self.lifecycle = target
-            return SUCCESS
-
-        return callback
-
-    return decorate
-
-
-class DepthNode(LifecycleNode):
+class DepthNode(TransitioningNode):
     """Images in; disparity, depth, normals and clouds out.
 
     Attributes:
-        lifecycle: unconfigured, inactive, active or finalized.
-        fault: why the node has given up; empty if it has not.
         exit_code: set when the process should end; None while it should go on.
 
     Raises:
@@ -76,8 +44,10 @@ class DepthNode(LifecycleNode):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(kwargs.pop('node_name', 'depth_node'), **kwargs)
-        self._answer_illegal_transitions()
+        super().__init__(
+            kwargs.pop('node_name', 'depth_node'), allow_undeclared_parameters=True, **kwargs
+        )
+        refuse_illegal_transitions(self)
         self.lifecycle = 'unconfigured'
         self.fault = ''
         self.exit_code: int | None = None
@@ -127,7 +97,7 @@ class DepthNode(LifecycleNode):
 
     # Lifecycle
 
-    @_transition('inactive')
+    @transition('inactive')
     def on_configure(self, _state: LifecycleState) -> None:
         """Check what is cheap to check, open the topics and start the worker."""
         self.fault = ''
@@ -140,27 +110,27 @@ class DepthNode(LifecycleNode):
             raise
         self._cameras = cameras
 
-    @_transition('active')
+    @transition('active')
     def on_activate(self, _state: LifecycleState) -> None:
         """Let images in and results out; legal while the model still loads."""
         self._configured.activate()
 
-    @_transition('inactive')
+    @transition('inactive')
     def on_deactivate(self, _state: LifecycleState) -> None:
         """Let nothing in and nothing out; the model stays loaded."""
         self._configured.deactivate()
 
-    @_transition('unconfigured')
+    @transition('unconfigured')
     def on_cleanup(self, _state: LifecycleState) -> None:
         """End the worker: all its memory is given back."""
         self._close_cameras()
 
-    @_transition('finalized')
+    @transition('finalized')
     def on_shutdown(self, _state: LifecycleState) -> None:
         """End the worker, from whatever state."""
         self._close_cameras()
 
-    @_transition('unconfigured')
+    @transition('unconfigured')
     def on_error(self, _state: LifecycleState) -> None:
         """After an exception in a transition: back to the beginning, with nothing left over."""
         self._close_cameras()
@@ -185,25 +155,6 @@ class DepthNode(LifecycleNode):
             except WorkerError as error:
                 # The process is gone even then: the transition has done what it is for.
                 self.get_logger().error(str(error))
-
-    def _answer_illegal_transitions(self) -> None:
-        """Refuse a transition that is not legal now, where rclpy raises and leaves it unanswered.
-
-        rclpy of Jazzy lets the error out of the service's callback: the caller gets no answer and
-        the spin ends. Later releases refuse by themselves.
-        """
-        service = self._service_change_state
-        change_state = service.callback
-
-        def answer(request: ChangeState.Request, response: ChangeState.Response) -> Any:
-            try:
-                return change_state(request, response)
-            except RCLError as error:
-                self.get_logger().error(f'transition {request.transition.id} refused: {error}')
-                response.success = False
-                return response
-
-        service.callback = answer
 
     def _autostart(self) -> None:
         if self.lifecycle == 'unconfigured' and self.trigger_configure() == SUCCESS:
@@ -322,7 +273,10 @@ class DepthNode(LifecycleNode):
             restarts=client.restarts,
             info=client.info,
             image_topic=session.image_topic,
-            image_publishers=self.count_publishers(session.image_topic),
+            image_publishers=publishers_of(self, session.image_topic),
+            info_topic=session.info_topic,
+            info_publishers=publishers_of(self, session.info_topic),
+            namesakes=namesakes_of(self),
             camera=intake.camera.source if intake.camera else '',
             camera_problem=intake.camera_problem,
             wanted=frozenset(prefix + topic for topic in topics),

@@ -252,7 +252,7 @@ class Rig:
 
     # The user
 
-    def wait_ready(self, timeout: float = 60.0) -> None:
+    def wait_ready(self, timeout: float = 180.0) -> None:
         def ready() -> bool:
             assert not self.node.fault, self.node.fault
             session = self.node.session

@@ -23,7 +23,9 @@ HEALTHY = Health(
     worker_state='ready',
     info={'device': 'cpu', 'precision': 'float32'},
     image_topic='/image',
-    image_publishers=1,
+    image_publishers=('/camera',),
+    info_topic='/camera_info',
+    info_publishers=('/camera',),
     wanted=frozenset({'depth/image'}),
 )
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -46,7 +48,7 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
             State.RECOVERING, ERROR, 'killed',
         ),
         (
-            {'measured': Measurements(), 'image_publishers': 0},
+            {'measured': Measurements(), 'image_publishers': ()},
             State.WAIT, ERROR, '/image (0 publishers)',
         ),
         (
@@ -65,7 +67,16 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
             {'measured': replace(MEASURED, problem='bad image', problem_age=5.0)},
             State.SUSPECT, ERROR, 'bad image',
         ),
-        ({'image_publishers': 2}, State.SUSPECT, ERROR, '2 publishers share /image'),
+        (
+            {'image_publishers': ('/bag', '/camera')},
+            State.SUSPECT, ERROR, '2 publishers share /image: /bag, /camera',
+        ),
+        (
+            {'info_publishers': ('/bag', '/camera')},
+            State.SUSPECT, ERROR, '2 publishers share /camera_info: /bag, /camera',
+        ),
+        ({'namesakes': 1}, State.SUSPECT, ERROR, '2 nodes have the name'),
+        ({'namesakes': 1, 'lifecycle': 'inactive'}, State.SUSPECT, ERROR, '2 nodes'),
         (
             {'measured': replace(MEASURED, latencies={'total': (1.0, 2.5)})},
             State.SLOW, WARN, 'p95 2.50 s',

@@ -11,9 +11,11 @@ import pytest
 from builtin_interfaces.msg import Time
 from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rig import HEIGHT, WIDTH, Rig, image_of, picture, wait_until
 from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image
 
 
 @pytest.fixture(autouse=True)
@@ -214,10 +216,29 @@ def test_a_parameter_of_an_impossible_type_on_the_wire_does_not_end_the_node(rig
     assert rig.set(max_range=40.0) == (True, '')
 
 
-def test_a_second_publisher_on_the_camera_topic_is_told(rig: Rig) -> None:
+@pytest.mark.parametrize(
+    ('topic', 'message_type'), [('/image', Image), ('/camera_info', CameraInfo)]
+)
+def test_a_second_publisher_on_a_topic_of_the_camera_is_told(
+    rig: Rig, topic: str, message_type: Any
+) -> None:
     rig.frame()
-    other = rig.peer.create_publisher(type(image_of(picture())), '/image', 5)
+    other = Node('intruder', context=rig.context)
     try:
-        wait_until(lambda: rig.frame() and 'share /image' in rig.status()[0], what='SUSPECT')
+        other.create_publisher(message_type, topic, 5)
+        shared = f'2 publishers share {topic}: /intruder, /peer'
+        wait_until(lambda: rig.frame() and shared in rig.status()[0], what='SUSPECT')
     finally:
-        rig.peer.destroy_publisher(other)
+        other.destroy_node()
+    wait_until(lambda: rig.frame() and rig.status()[0].startswith('OK'), what='OK')
+
+
+def test_a_second_node_of_the_same_name_is_told(rig: Rig) -> None:
+    twin = Node('depth_node', context=rig.context)
+    try:
+        values = rig.wait_state('SUSPECT')
+        assert '2 nodes have the name of this one' in values['message']
+        assert '__ns' in values['remedy']
+    finally:
+        twin.destroy_node()
+    wait_until(lambda: rig.frame() and rig.status()[0].startswith('OK'), what='OK')

@@ -39,7 +39,10 @@ class Running:
         self.peer.create_subscription(Image, topic, self.results.append, 5)
         self.images = self.peer.create_publisher(Image, '/image', 5)
         self.spinner = Spinner(self.peer, self.context)
-        options = [f'model:={model}', 'cpu_threads:=1', 'diagnostics_rate_hz:=20.0', *parameters]
+        options = [
+            *(f'model:={model}', 'cpu_threads:=1', 'diagnostics_rate_hz:=20.0'),
+            *('frozen_timeout_s:=0.0', *parameters),
+        ]
         arguments = [item for option in options for item in ('-p', option)]
         self.process = subprocess.Popen(
             [sys.executable, '-m', 'lotus2_ros.ros.main', '--ros-args', *arguments],
