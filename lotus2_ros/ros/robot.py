@@ -268,11 +268,13 @@ class RobotNode(Node):
 
     def _show_reference(self, at: float) -> None:
         header = self._header(at, self.settings.frame_id)
+        robot = self.robot
         self._send(
-            'reference/camera_info', camera_info_message(self.robot.reference_intrinsics, header)
+            'reference/camera_info',
+            lens_info_message(robot.reference_intrinsics, robot.lens, header),
         )
         if self._wanted('reference/depth'):
-            depth = self.robot.reference_depth(at)
+            depth = robot.reference_depth(at)
             self._send(
                 'reference/depth',
                 reference_message(depth, self.settings.depth_encoding, header),

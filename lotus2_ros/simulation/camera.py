@@ -95,6 +95,21 @@ class SimulatedCamera:
         """True Z-depth of the rectified image, (H, W) float32 [m], infinite in the sky."""
         return self._scene.depth(pose, self.intrinsics)
 
+    def raw_depth(self, pose: Float64Array) -> Float32Array:
+        """True Z-depth of the image as the lens distorts it; infinite in the sky, (H, W) [m]."""
+        depth = self._scene.depth(pose, self._wide)
+        if self._map is None:
+            return depth
+        # The nearest pixel: a mean of two surfaces would be neither.
+        distorted = cv2.remap(
+            depth,
+            *self._map,
+            interpolation=cv2.INTER_NEAREST,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=float('inf'),
+        )
+        return np.asarray(distorted, dtype=np.float32)
+
     def _prepare(self) -> None:
         """A wider pinhole picture that holds all that the lens sees, and where each pixel is."""
         camera = self.intrinsics

@@ -81,6 +81,10 @@ class SimulatedRobot:
             brightness_wave=settings.brightness_wave,
             shadows=settings.shadows,
         )
+        # Registered: it sees what the camera sees, through the same lens.
+        self._depth_camera = SimulatedCamera(
+            self.scene, self.reference_intrinsics, distortion=settings.distortion
+        )
         self.odometry = Odometry(self.drive, settings.odom_error, self._rng(_ODOMETRY, 0.0))
 
     def __enter__(self) -> Self:
@@ -152,11 +156,11 @@ class SimulatedRobot:
         return true_normals(depth, self.intrinsics)
 
     def reference_depth(self, time: float) -> Float32Array:
-        """(h, w) float32 [m] of the depth camera, NaN in holes; see `reference_intrinsics`."""
+        """(h, w) float32 [m] of the depth camera, NaN in holes, through the camera's lens."""
         self.scene.move(time)
         settings = self.settings
         return measured_depth(
-            self.scene.depth(self.camera_pose(time), self.reference_intrinsics),
+            self._depth_camera.raw_depth(self.camera_pose(time)),
             self._rng(_DEPTH, time),
             holes=settings.depth_holes,
             noise=settings.depth_noise,

@@ -70,7 +70,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--scale-mode',
         default='depth',
         metavar='MODE',
-        help='of depth_node, with --world (default: %(default)s)',
+        help='of depth_node, with --world; depth,points,depth+ground runs three, the last one with'
+        ' both sources, and prints a table (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--robot',
+        action='append',
+        default=[],
+        metavar='NAME=VALUE',
+        help='parameter of sim_robot, with --world, as distortion=-0.2; may be given again',
     )
     parser.add_argument(
         '--out',

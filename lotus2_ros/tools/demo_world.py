@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from lotus2_ros.tools.evaluate_live import write_live
 from lotus2_ros.tools.live_report import LiveReport, print_summary
 from lotus2_ros.tools.processes import Process, ros_command
 from lotus2_ros.tools.sheet import contact_sheet, sheet_row
+from lotus2_ros.tools.world_modes import modes_of, robot_settings, run_modes, scale_parameters
 from lotus2_ros.types import Float32Array, UInt8Array
 
 if TYPE_CHECKING:
@@ -41,24 +43,39 @@ def run_world(args: argparse.Namespace, environment: dict[str, str]) -> int:
         environment: of the processes, and of this one already.
 
     Returns:
-        0 if metric depth came and was compared with the truth, else 1.
+        0 if metric depth came and was compared with the truth, in every scale mode; else 1.
 
     Raises:
-        Lotus2Error: MuJoCo is not there, or a process ended too soon.
+        Lotus2Error: MuJoCo is not there, a setting cannot be used, or a process ended too soon.
     """
+    # Equal rates: every image has its references.
+    rates = dict.fromkeys(('camera_rate_hz', 'depth_rate_hz', 'lidar_rate_hz'), args.rate)
+    settings = robot_settings(args.robot, **rates)
+
+    def drive(mode: str, out: Path) -> dict[str, Any]:
+        return _drive(args, settings, mode, out, environment)
+
+    results = run_modes(modes_of(args.scale_mode), args.out, drive)
+    return 0 if all('abs_rel' in summary['figures'] for summary in results.values()) else 1
+
+
+def _drive(
+    args: argparse.Namespace,
+    settings: SimulationSettings,
+    mode: str,
+    out: Path,
+    environment: dict[str, str],
+) -> dict[str, Any]:
+    """Robot and node from their start, in one scale mode; the summary."""
     from lotus2_ros.ros.truth_listener import TruthListener
 
+    defaults = SimulationSettings.defaults()
+    chosen = {k: v for k, v in dataclasses.asdict(settings).items() if v != defaults[k]}
     robot = Process(
         'sim_robot',
-        ros_command(
-            'lotus2_ros.ros.robot',
-            # Equal rates: every image has its references.
-            camera_rate_hz=args.rate,
-            depth_rate_hz=args.rate,
-            lidar_rate_hz=args.rate,
-        ),
+        ros_command('lotus2_ros.ros.robot', **chosen),
         environment,
-        args.out / 'sim_robot.log',
+        out / 'sim_robot.log',
     )
     node = Process(
         'depth_node',
@@ -67,15 +84,15 @@ def run_world(args: argparse.Namespace, environment: dict[str, str]) -> int:
             model=args.model,
             base=args.base,
             device=args.device,
-            scale_mode=args.scale_mode,
-            **SimulationSettings().depth_node_parameters(),
+            **scale_parameters(mode),
+            **settings.depth_node_parameters(),
             # Where the world is drawn on the same cores as the model runs, images come late.
             max_image_age_s=10.0,
         ),
         environment,
-        args.out / 'depth_node.log',
+        out / 'depth_node.log',
     )
-    print(f'the simulated robot, and the depth node with model {args.model}; this takes a minute')
+    print(f'{mode}: the simulated robot, and the depth node with model {args.model}; a minute')
     with node, robot:
         listener = TruthListener(
             '/depth_node', '/image', '/truth', domain=int(os.environ['ROS_DOMAIN_ID'])
@@ -86,9 +103,9 @@ def run_world(args: argparse.Namespace, environment: dict[str, str]) -> int:
             listener.close()
     summary = report.summary()
     print_summary(summary)
-    for path in (*write_live(args.out, report), write_sheet(shown, args.out)):
+    for path in (*write_live(out, report), write_sheet(shown, out)):
         print(f'wrote {path}')
-    return 0 if 'abs_rel' in summary['figures'] else 1
+    return summary
 
 
 def _listen(

@@ -5,13 +5,14 @@
   lotus2 evaluate MODEL --pairs FOLDER
   lotus2 evaluate --live --out DIR
   lotus2 evaluate nano --occupancy
+  lotus2 evaluate nano --scale
 
 held-out: scenes of training's own renderer. mujoco: another renderer's scenes. motorcycle: a real
 photograph with measured depth. flicker: a still camera. The others are read from disk, --data:
 depth from Marigold's evaluation folders, normals from DSINE's.
 
 --live needs no model: it listens to a running depth_node and sim_robot (docs/simulation.md).
---occupancy checks the navigation cloud in the same world, without ROS.
+--occupancy checks the navigation cloud in the same world, --scale the metres, without ROS.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tqdm import tqdm
 from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.tools.evaluate_live import add_live_arguments, run_live
 from lotus2_ros.tools.evaluate_occupancy import add_occupancy_arguments, run_occupancy
+from lotus2_ros.tools.evaluate_scale import add_scale_arguments, run_scale
 from lotus2_ros.tools.evaluation_choice import (
     FlickerSequence,
     add_benchmark_arguments,
@@ -68,6 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_benchmark_arguments(parser)
     add_live_arguments(parser)
     add_occupancy_arguments(parser)
+    add_scale_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -82,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
         return run_live(args)
     if args.occupancy:
         return run_occupancy(args)
+    if args.scale:
+        return run_scale(args)
     benchmarks = chosen_benchmarks(args)
     predictor = Lotus2Predictor.from_pretrained(
         args.model,

@@ -1,0 +1,112 @@
+"""Several scale modes in the simulated world, one after another, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lotus2_ros.errors import SettingsError
+from lotus2_ros.settings import NodeSettings, SimulationSettings
+from lotus2_ros.tools.evaluation_files import write_json
+
+_COLUMNS = (
+    ('metric AbsRel', 'abs_rel', '.3f'),
+    ('oracle AbsRel', 'oracle_abs_rel', '.3f'),
+    ('metric / oracle', 'ratio', '.2f'),
+    ('obstacles found', 'nav_found', '.0%'),
+    ('free cells marked', 'nav_marked', '.0%'),
+)
+
+
+def modes_of(text: str) -> list[str]:
+    """Modes from what a user writes: depth,points,depth+ground.
+
+    Raises:
+        SettingsError: one of them is none.
+    """
+    modes = [mode.strip() for mode in text.split(',')]
+    for mode in modes:
+        NodeSettings.from_mapping({'camera_height': 1.0, **scale_parameters(mode)})
+    if len(set(modes)) != len(modes):
+        raise SettingsError(f'--scale-mode is {text}; name each mode once')
+    return modes
+
+
+def scale_parameters(mode: str) -> dict[str, Any]:
+    """Of depth_node for a mode; sources joined by + are fused."""
+    if '+' in mode:
+        return {'scale_mode': 'fused', 'scale_sources': mode.split('+')}
+    return {'scale_mode': mode}
+
+
+def robot_settings(pairs: Sequence[str], **others: Any) -> SimulationSettings:
+    """Settings of sim_robot.
+
+    Args:
+        pairs: NAME=VALUE, as a user writes them; they count before the others.
+        others: by name.
+
+    Raises:
+        SettingsError: naming what cannot be used.
+    """
+    defaults = SimulationSettings.defaults()
+    values = dict(others)
+    for pair in pairs:
+        name, equals, text = pair.partition('=')
+        if not equals:
+            raise SettingsError(f'--robot is {pair!r}; write NAME=VALUE')
+        if name not in defaults:
+            raise SettingsError(f'--robot: sim_robot has no parameter {name!r}')
+        values[name] = _value(name, text, defaults[name])
+    return SimulationSettings.from_mapping(values)
+
+
+def _value(name: str, text: str, default: Any) -> Any:
+    if isinstance(default, bool):
+        if text not in ('true', 'false'):
+            raise SettingsError(f'--robot: {name} is {text!r}; allowed: true, false')
+        return text == 'true'
+    try:
+        return type(default)(text)
+    except ValueError as error:
+        kind = type(default).__name__
+        raise SettingsError(f'--robot: {name} must be {kind}, not {text!r}') from error
+
+
+def run_modes(
+    modes: Sequence[str], out: Path, run: Callable[[str, Path], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Run each mode, then print and write the table.
+
+    Args:
+        modes: see `modes_of`.
+        out: gets modes.md and modes.json, and a folder for each mode if there are several.
+        run: drives in a mode, with a folder for its files; returns `LiveReport.summary`.
+    """
+    results = {}
+    for mode in modes:
+        folder = out / mode if len(modes) > 1 else out
+        folder.mkdir(parents=True, exist_ok=True)
+        results[mode] = run(mode, folder)
+        if len(modes) > 1:
+            # After every mode: what a run has is not lost with the next one.
+            write_json(out / 'modes.json', results)
+            (out / 'modes.md').write_text(table(results) + '\n', encoding='utf-8')
+    if len(modes) > 1:
+        print(table(results))
+    return results
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """Markdown, a mode in each row."""
+    titles = ('scale mode', 'images', 'locked', *(title for title, _, _ in _COLUMNS))
+    lines = [f'| {" | ".join(titles)} |', f'|{" --- |" * len(titles)}']
+    for mode, summary in results.items():
+        images, states = summary['images'], summary['scale_states']
+        cells = [mode, str(images), f'{states.get("locked", 0) / max(images, 1):.0%}']
+        for _, name, form in _COLUMNS:
+            value = summary['figures'].get(name)
+            cells.append('' if value is None else format(value, form))
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines)
