@@ -44,7 +44,15 @@ setup(
     # Jazzy runs on 3.12, Kilted too; typing.Self and NumPy 2.3 want 3.11.
     python_requires='>=3.11',
     packages=find_packages(exclude=['test', 'test.*']),
-    package_data={NAME: ['py.typed', 'models/**/*', 'samples/**/*', 'training/presets/*.yaml']},
+    package_data={
+        NAME: [
+            'py.typed',
+            'models/**/*',
+            'samples/**/*',
+            'training/presets/*.yaml',
+            'ros/fastdds.xml',
+        ]
+    },
     data_files=[
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),

@@ -15,6 +15,7 @@ from launch import LaunchContext
 from launch.actions import DeclareLaunchArgument
 
 from lotus2_ros.errors import SettingsError
+from lotus2_ros.ros.transports import TRANSPORTS, chosen_transports, transport_environment
 from lotus2_ros.settings import NodeSettings, PlayerSettings, SimulationSettings
 
 NOT_GIVEN = ''
@@ -22,9 +23,6 @@ NOT_GIVEN = ''
 
 _CAMERA = '{camera}'
 """What stands for the name of each camera in a topic."""
-
-TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
-_PROFILES = ('FASTDDS_DEFAULT_PROFILES_FILE', 'FASTRTPS_DEFAULT_PROFILES_FILE')
 
 _Settings = type[NodeSettings] | type[PlayerSettings] | type[SimulationSettings]
 
@@ -157,10 +155,9 @@ def parameter_file(context: LaunchContext) -> list[str]:
 
 
 def large_data_environment(environment: Mapping[str, str]) -> tuple[dict[str, str], str]:
-    """Fast DDS's large-data transports, unless the user has chosen transports.
+    """Fast DDS with shared memory for large messages, unless the user has chosen transports.
 
-    With the default ones a small machine loses a good part of messages of some megabytes, reliable
-    or not.
+    With the default a good part of messages of some megabytes comes late or not at all.
 
     Args:
         environment: environment variables of the launch.
@@ -168,10 +165,12 @@ def large_data_environment(environment: Mapping[str, str]) -> tuple[dict[str, st
     Returns:
         What to add to a node's environment, and one line that says what was done and why.
     """
-    for name in (TRANSPORTS, *_PROFILES):
-        if environment.get(name):
-            return {}, f'{name}={environment[name]} is kept: transports are as you chose them'
-    return {TRANSPORTS: 'LARGE_DATA'}, (
-        f'{TRANSPORTS}=LARGE_DATA is set for the nodes started here, because large messages get'
-        f' lost without; set it for their subscribers too, or set {TRANSPORTS}=DEFAULT to decline'
+    chosen = chosen_transports(environment)
+    if chosen:
+        return {}, f'{chosen} is kept: transports are as you chose them'
+    added = transport_environment(environment)
+    return added, (
+        f'{" ".join(f"{name}={value}" for name, value in added.items())} is set for the nodes'
+        ' started here, because large messages get lost without; set it for cameras and subscribers'
+        f' too, or set {TRANSPORTS}=DEFAULT to decline'
     )

@@ -26,6 +26,7 @@ from typing import Any
 
 from lotus2_ros.errors import Lotus2Error, SettingsError
 from lotus2_ros.ros import plan
+from lotus2_ros.ros.transports import chosen_transports
 from lotus2_ros.settings import NodeSettings, PlayerSettings
 from lotus2_ros.tools.model_arguments import add_model_arguments, model_settings
 from lotus2_ros.tools.node_report import print_node_report
@@ -250,7 +251,7 @@ def _machine() -> dict[str, str]:
     return {
         'machine': machine(),
         'python': platform.python_version(),
-        'transports': os.environ['FASTDDS_BUILTIN_TRANSPORTS'],
+        'transports': chosen_transports(os.environ),
     }
 
 

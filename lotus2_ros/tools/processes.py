@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from lotus2_ros.errors import WorkerError
+from lotus2_ros.ros.transports import transport_environment
 
 _PATIENCE_S = 15.0
 """How long a process may take to end in order after a signal."""
@@ -123,8 +124,7 @@ def demo_environment() -> dict[str, str]:
     environment['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
     environment['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     # Large messages get lost with the default transports; the user's own choice stands.
-    environment.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'LARGE_DATA')
-    return environment
+    return environment | transport_environment(environment)
 
 
 def ros_command(module: str, **parameters: object) -> list[str]:

@@ -17,6 +17,7 @@ from colcon_workspace import build_workspace, sourced
 from tiny import make_tiny_model
 
 from lotus2_ros.errors import SettingsError
+from lotus2_ros.ros.transports import PROFILES, PROFILES_FILE, PROFILES_FILE_BEFORE, TRANSPORTS
 from lotus2_ros.settings import NodeSettings, PlayerSettings, SimulationSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,7 +170,7 @@ def test_missing_parameter_file_is_named(context, tmp_path):
 @pytest.mark.parametrize(
     ('environment', 'added'),
     [
-        ({}, {'FASTDDS_BUILTIN_TRANSPORTS': 'LARGE_DATA'}),
+        ({'ROS_DISTRO': 'kilted'}, {'FASTDDS_DEFAULT_PROFILES_FILE': str(PROFILES)}),
         ({'FASTDDS_BUILTIN_TRANSPORTS': 'UDPv4'}, {}),
         ({'FASTRTPS_DEFAULT_PROFILES_FILE': 'mine.xml'}, {}),
     ],
@@ -192,7 +193,7 @@ def environment(tmp_path_factory):
         pytest.skip("ROS's launch is not installed")
     root = build_workspace(tmp_path_factory.mktemp('workspace'))
     env = sourced(root)
-    for name in ('FASTDDS_BUILTIN_TRANSPORTS', 'FASTRTPS_DEFAULT_PROFILES_FILE'):
+    for name in (TRANSPORTS, PROFILES_FILE, PROFILES_FILE_BEFORE):
         env.pop(name, None)
     env |= {
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
@@ -327,7 +328,8 @@ def test_depth_launch_starts_the_node_as_asked(environment, observer, tmp_path):
         assert parameters(observer, '/robot/depth_node', names) == [
             *(12.5, 2, 'nano', 'compressed', defaults['min_range'])
         ]
-        assert first.environ()['FASTDDS_BUILTIN_TRANSPORTS'] == 'LARGE_DATA'
+        given = [first.environ().get(name) for name in (PROFILES_FILE, PROFILES_FILE_BEFORE)]
+        assert any(path and path.endswith(PROFILES.name) for path in given)
 
         # It exits non-zero when only a new process helps; a kill is the hardest such case.
         first.kill()
@@ -337,7 +339,7 @@ def test_depth_launch_starts_the_node_as_asked(environment, observer, tmp_path):
         assert second.pid != first.pid
         parameters(observer, '/robot/depth_node', names)
     said = log.read_text()
-    assert 'FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA is set' in said
+    assert f'{PROFILES.name} is set' in said
     if importlib.util.find_spec('rviz2') is None:
         assert 'rviz2 is not installed' in said
 
