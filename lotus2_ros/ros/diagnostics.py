@@ -71,6 +71,7 @@ class Health:
         info_topic: resolved name of the camera's CameraInfo.
         info_publishers: full name of the node behind each publisher on it.
         namesakes: other nodes with this node's full name.
+        host_problem: what is wrong with this machine, and its remedy; empty if nothing is.
         camera: where the intrinsics come from; empty if there are none.
         camera_problem: why CameraInfo is not usable; empty if it is.
         wanted: subscribed topics, `~/` left out.
@@ -98,6 +99,7 @@ class Health:
     info_topic: str = ''
     info_publishers: tuple[str, ...] = ()
     namesakes: int = 0
+    host_problem: tuple[str, str] = ('', '')
     camera: str = ''
     camera_problem: str = ''
     wanted: frozenset[str] = frozenset()
@@ -122,7 +124,11 @@ class Verdict:
 
 def assess(health: Health) -> Verdict:
     """The first thing that stands between the camera and the consumer decides."""
-    return _node_and_worker(health) or _input(health) or _output(health)
+    verdict = _node_and_worker(health) or _input(health) or _output(health)
+    problem, remedy = health.host_problem
+    if problem and verdict.level == OK:
+        return Verdict(verdict.state, WARN, f'{verdict.reason}; {problem}', remedy)
+    return verdict
 
 
 def _node_and_worker(health: Health) -> Verdict | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy import get_rmw_implementation_identifier
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
@@ -22,6 +23,7 @@ from lotus2_ros.ros.parameters import ParameterBridge
 from lotus2_ros.ros.plan import NEEDS_SCALE, needs_pose
 from lotus2_ros.ros.problems import ProblemLog
 from lotus2_ros.ros.session import Session
+from lotus2_ros.ros.shared_memory import shared_memory_problem
 from lotus2_ros.ros.transitions import (
     TransitioningNode,
     refuse_illegal_transitions,
@@ -51,6 +53,7 @@ class DepthNode(TransitioningNode):
         self.lifecycle = 'unconfigured'
         self.fault = ''
         self.exit_code: int | None = None
+        self._host_problem = ('', '')
         self._cameras: Cameras | None = None
         self._posted: deque[Callable[[], None]] = deque()
         self._post_guard = self.create_guard_condition(self._run_posted)
@@ -101,6 +104,9 @@ class DepthNode(TransitioningNode):
     def on_configure(self, _state: LifecycleState) -> None:
         """Check what is cheap to check, open the topics and start the worker."""
         self.fault = ''
+        self._host_problem = shared_memory_problem(get_rmw_implementation_identifier())
+        if self._host_problem[0]:
+            self.get_logger().warning('; '.join(self._host_problem))
         check_model_folder(self.settings.model, self.settings.base)
         cameras = Cameras(self, self._bridge.of, self._on_worker)
         try:
@@ -277,6 +283,7 @@ class DepthNode(TransitioningNode):
             info_topic=session.info_topic,
             info_publishers=publishers_of(self, session.info_topic),
             namesakes=namesakes_of(self),
+            host_problem=self._host_problem,
             camera=intake.camera.source if intake.camera else '',
             camera_problem=intake.camera_problem,
             wanted=frozenset(prefix + topic for topic in topics),

@@ -75,6 +75,11 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
             {'info_publishers': ('/bag', '/camera')},
             State.SUSPECT, ERROR, '2 publishers share /camera_info: /bag, /camera',
         ),
+        ({'host_problem': ('memory is full', '')}, State.OK, WARN, 'running; memory is full'),
+        (
+            {'host_problem': ('memory is full', ''), 'lifecycle': 'inactive'},
+            State.WAIT, WARN, 'the node is inactive',
+        ),
         ({'namesakes': 1}, State.SUSPECT, ERROR, '2 nodes have the name'),
         ({'namesakes': 1, 'lifecycle': 'inactive'}, State.SUSPECT, ERROR, '2 nodes'),
         (

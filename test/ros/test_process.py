@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 class Running:
     """One node process and a peer."""
 
-    def __init__(self, model: str, *parameters: str) -> None:
+    def __init__(self, model: str, *parameters: str, inside: tuple[str, ...] = ()) -> None:
         domain = next_domain()
         self.context = Context()
         self.context.init(domain_id=domain)
@@ -45,7 +45,7 @@ class Running:
         ]
         arguments = [item for option in options for item in ('-p', option)]
         self.process = subprocess.Popen(
-            [sys.executable, '-m', 'lotus2_ros.ros.main', '--ros-args', *arguments],
+            [*inside, sys.executable, '-m', 'lotus2_ros.ros.main', '--ros-args', *arguments],
             cwd=ROOT,
             env={**os.environ, 'ROS_DOMAIN_ID': str(domain)},
             stderr=subprocess.PIPE,
@@ -56,7 +56,7 @@ class Running:
     def wait_state(self, state: str, timeout: float = 60.0) -> None:
         count = len(self.statuses)
         wait_until(
-            lambda: any(s.startswith(f'{state}:') for s in self.statuses[count:]),
+            lambda: any(s.startswith(state) for s in self.statuses[count:]),
             timeout,
             lambda: f'{state}; last: {self.statuses[-1:]}',
         )
@@ -159,3 +159,32 @@ def test_an_unknown_parameter_fails_the_start_and_is_named(running: Running) -> 
     code, log = running.end()
     assert code == 1
     assert 'unknown parameter no_such_parameter' in log
+
+
+SMALL_SHM = (
+    'unshare',
+    '-Urm',
+    'sh',
+    '-c',
+    'mount -t tmpfs -o size=64k t /dev/shm && exec "$@"',
+    '-',
+)
+
+
+@pytest.mark.skipif(
+    subprocess.run([*SMALL_SHM, 'true'], capture_output=True, check=False).returncode != 0,
+    reason='this machine does not let a user mount',
+)
+def test_a_dev_shm_that_is_too_small_is_told_and_survived(tiny_model: str) -> None:
+    running = Running(tiny_model, 'scale_mode:=fixed', inside=SMALL_SHM)
+    try:
+        running.wait_state('WAIT')
+        running.wait_result()
+        running.wait_state('OK: running; /dev/shm has')
+        running.process.send_signal(signal.SIGINT)
+        code, log = running.end()
+    finally:
+        running.close()
+    assert code == 0, log
+    assert '1024 KiB are needed' in log
+    assert '--shm-size' in log
