@@ -63,11 +63,12 @@ def to_ros(value: Any) -> Any:
 class ParameterBridge(Generic[S]):
     """Keeps one settings dataclass and the parameters of one node the same.
 
-    Where the settings name cameras, a parameter given at start as <camera>.<name> is that camera's
-    own; `of` gives the settings of one camera.
+    Where the settings name cameras, a parameter <camera>.<name> is that camera's own, if it is
+    given at start or set later, until it is deleted; `of` gives the settings of one camera.
 
     Args:
-        node: the node that owns the parameters; they are declared at once.
+        node: the node that owns the parameters; they are declared at once. Those of cameras come
+            and go, so it has to allow undeclared ones; what is unknown is refused here.
         settings_class: which settings.
         locked: tells whether settings with `live=False` are refused at the moment.
         changed: called with the old and the new settings after a change has been applied.
@@ -87,7 +88,11 @@ class ParameterBridge(Generic[S]):
     ) -> None:
         self._locked = locked
         self._changed: Callable[[S, S], None] = changed
+        self._node = node
         self._names = tuple(settings_class.parameters())
+        self._per_camera = (
+            settings_class.per_camera() if issubclass(settings_class, NodeSettings) else ()
+        )
         # rclpy offers no public way to list overrides of parameters that nobody declared, and a
         # misspelt key that is silently ignored is worse than reading this attribute.
         overrides = {name: p.value for name, p in node._parameter_overrides.items()}
@@ -98,7 +103,7 @@ class ParameterBridge(Generic[S]):
         for camera, values in self._own.items():
             self._settings_of(camera, self.settings, values)
             for name, value in values.items():
-                self._declare(node, f'{camera}.{name}', name, value)
+                self._declare(node, f'{camera}.{name}', name, value, may_be_deleted=True)
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._apply)
 
@@ -114,13 +119,16 @@ class ParameterBridge(Generic[S]):
         except SettingsError as error:
             raise SettingsError(f'camera {camera}: {error}') from error
 
-    def _declare(self, node: Node, full_name: str, name: str, value: Any) -> None:
+    def _declare(
+        self, node: Node, full_name: str, name: str, value: Any, *, may_be_deleted: bool = False
+    ) -> None:
         about, default = self.settings.parameters()[name], self.settings.defaults()[name]
         if isinstance(default, float):
             value = float(value)  # `max_range: 40` in YAML is an integer to ROS
         described = descriptor(about, default)
         # rclpy takes an empty list for one of bytes, and a list of strings for another type then.
-        described.dynamic_typing = default == ()
+        # It also takes only those of dynamic type back.
+        described.dynamic_typing = default == () or may_be_deleted
         try:
             node.declare_parameter(full_name, to_ros(value), described, ignore_override=True)
         except ParameterException as error:
@@ -134,11 +142,34 @@ class ParameterBridge(Generic[S]):
         own = {camera: dict(values) for camera, values in self._own.items()}
         for parameter in parameters:
             camera, _, name = parameter.name.rpartition('.')
-            if name in own.get(camera, {}):
-                own[camera][name] = parameter.value
+            if not camera or camera not in self._cameras or name not in self._per_camera:
+                continue
+            if parameter.type_ == RosParameter.Type.NOT_SET:
+                own.get(camera, {}).pop(name, None)
+            else:
+                own.setdefault(camera, {})[name] = parameter.value
         return own
 
+    @property
+    def _cameras(self) -> tuple[str, ...]:
+        return self.settings.cameras if isinstance(self.settings, NodeSettings) else ()
+
+    def _refusal(self, full_name: str) -> str:
+        """Why there is no parameter of this name; empty if there is, or may be."""
+        if self._node.has_parameter(full_name) or full_name in self._names:
+            return ''
+        if full_name in _ROS_OWN or full_name.startswith(_ROS_OWN_PREFIX):
+            return ''
+        camera, _, name = full_name.rpartition('.')
+        if not camera or camera not in self._cameras:
+            return f'unknown parameter {full_name}'
+        return '' if name in self._per_camera else _not_per_camera(full_name, self._per_camera)
+
     def _check(self, parameters: list[RosParameter[Any]]) -> SetParametersResult:
+        for parameter in parameters:
+            refusal = self._refusal(parameter.name)
+            if refusal:
+                return SetParametersResult(successful=False, reason=refusal)
         changes = self._changes(parameters)
         if self._locked():
             about = self.settings.parameters()
@@ -160,6 +191,10 @@ class ParameterBridge(Generic[S]):
             before, self.settings = self.settings, self.settings.replaced(**changes)
             self._own = own
             self._changed(before, self.settings)
+
+
+def _not_per_camera(full_name: str, allowed: tuple[str, ...]) -> str:
+    return f'{full_name}: a camera may have its own {", ".join(allowed)}'
 
 
 def _own(overrides: dict[str, Any]) -> dict[str, Any]:
@@ -186,7 +221,6 @@ def _split(
         camera, _, name = full_name.rpartition('.')
         if camera and camera in cameras and issubclass(settings_class, NodeSettings):
             if name not in settings_class.per_camera():
-                allowed = ', '.join(settings_class.per_camera())
-                raise SettingsError(f'{full_name}: a camera may have its own {allowed}')
+                raise SettingsError(_not_per_camera(full_name, settings_class.per_camera()))
             own.setdefault(camera, {})[name] = shared.pop(full_name)
     return shared, own

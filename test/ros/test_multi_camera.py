@@ -117,6 +117,59 @@ def test_a_camera_s_own_parameter_changes_alone_and_the_shared_one_for_the_other
     assert not cameras.set(cameras=['left'])[0], 'not while configured'
 
 
+def test_a_camera_gets_a_value_of_its_own_while_running_and_gives_it_back(cameras: Rig) -> None:
+    """None of these was given at start."""
+    cameras.listen('left/points/nav', 'right/points/nav')
+    assert cameras.set(nav_height=True, **{'right.camera_x': 0.0}) == (True, '')
+
+    def height_of(camera: str, size: tuple[int, int]) -> float:
+        cloud = points(cameras.get(f'{camera}/points/nav', send(cameras, camera, size)))[0]
+        return float(np.mean(cloud[:, 3] + cloud[:, 1]))
+
+    assert height_of('right', RIGHT) == pytest.approx(0.5, abs=1e-4)
+    assert cameras.set(**{'right.camera_height': 0.9}) == (True, '')
+    assert height_of('right', RIGHT) == pytest.approx(0.9, abs=1e-4)
+    assert cameras.node.get_parameter('right.camera_height').value == 0.9
+    assert cameras.node.settings.camera_height == 0.5
+    assert cameras.set(camera_height=0.7) == (True, '')
+    assert height_of('right', RIGHT) == pytest.approx(0.9, abs=1e-4)
+    assert cameras.set(**{'right.camera_height': None}) == (True, ''), 'deleted'
+    assert height_of('right', RIGHT) == pytest.approx(0.7, abs=1e-4)
+    assert not cameras.node.has_parameter('right.camera_height')
+    assert cameras.set(camera_height=0.5, nav_height=False) == (True, '')
+
+
+def test_one_given_at_start_is_given_back_as_well(cameras: Rig) -> None:
+    left = cameras.node.sessions[0]
+    before = cameras.node.get_parameter('left.camera_yaw_deg').value
+    assert left._settings().camera_yaw_deg == before != cameras.node.settings.camera_yaw_deg
+    assert cameras.set(**{'left.camera_yaw_deg': None}) == (True, '')
+    assert left._settings().camera_yaw_deg == cameras.node.settings.camera_yaw_deg
+    assert cameras.set(**{'left.camera_yaw_deg': before}) == (True, '')
+    assert left._settings().camera_yaw_deg == before
+
+
+@pytest.mark.parametrize(
+    ('values', 'reason'),
+    [
+        ({'right.maxrange': 3.0}, 'right.maxrange: a camera may have its own'),
+        ({'right.sharpen_steps': 3}, 'right.sharpen_steps: a camera may have its own'),
+        ({'middle.max_range': 3.0}, 'unknown parameter middle.max_range'),
+        ({'maxrange': 3.0}, 'unknown parameter maxrange'),
+        ({'right.max_range': -3.0}, 'camera right: max_range is -3.0'),
+        ({'right.max_range': 'far'}, 'camera right: max_range must be float'),
+    ],
+)
+def test_what_a_camera_cannot_have_is_refused_while_running(
+    cameras: Rig, values: dict[str, Any], reason: str
+) -> None:
+    done, said = cameras.set(**values)
+    assert not done
+    assert reason in said
+    [name] = values
+    assert not cameras.node.has_parameter(name)
+
+
 def test_a_reference_is_a_camera_s_own_too(cameras: Rig) -> None:
     subscribers = cameras.peer.count_subscribers
     assert not subscribers('/left/reference/depth')
