@@ -9,7 +9,7 @@ from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
-from lotus2_ros.ros.diagnostics import State
+from lotus2_ros.ros.health import State
 
 
 class Listening:

@@ -16,8 +16,9 @@ from std_srvs.srv import Trigger
 
 from lotus2_ros.errors import WorkerError
 from lotus2_ros.ros.cameras import Cameras
-from lotus2_ros.ros.diagnostics import Health, diagnostic_array
+from lotus2_ros.ros.diagnostics import diagnostic_array
 from lotus2_ros.ros.graph import namesakes_of, publishers_of
+from lotus2_ros.ros.health import Health
 from lotus2_ros.ros.model_folder import check_model_folder
 from lotus2_ros.ros.parameters import ParameterBridge
 from lotus2_ros.ros.plan import NEEDS_SCALE, needs_pose

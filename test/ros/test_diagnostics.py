@@ -6,7 +6,8 @@ import pytest
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from lotus2_ros.ros.diagnostics import Health, State, assess, diagnostic_array
+from lotus2_ros.ros.diagnostics import diagnostic_array
+from lotus2_ros.ros.health import Health, State, assess
 from lotus2_ros.ros.monitor import Measurements
 from lotus2_ros.settings import NodeSettings
 
