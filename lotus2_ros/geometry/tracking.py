@@ -24,6 +24,13 @@ _SMALLEST = 120
 known to a pixel [px]."""
 
 
+_EVENED_OVER = 10
+"""Light is evened out over the image's width divided by this."""
+
+_DARKEST = np.uint8(16)
+"""Mean grey below which light is not evened out: there, noise would be raised most."""
+
+
 class Tracks(NamedTuple):
     """The same points in two images.
 
@@ -48,6 +55,8 @@ def track_features(
 
     Every point is followed there and back again; one that does not come back to where it started
     is left out. The way back begins at the start: a right match stays there, a wrong one leaves.
+    Both images are evened out before: bands of brightness under mains light, or an exposure that
+    changes, would look like motion.
 
     Args:
         previous: (H, W) grey, the earlier image.
@@ -68,14 +77,22 @@ def track_features(
     start = _corners(previous, most, distance)
     if len(start) == 0:
         return Tracks(np.empty((0, 2)), np.empty((0, 2)))
-    there, found = _follow(previous, current, start, start, _LEVELS)
-    back, returned = _follow(current, previous, there, start, 0)
+    one, other = _evened(previous), _evened(current)
+    there, found = _follow(one, other, start, start, _LEVELS)
+    back, returned = _follow(other, one, there, start, 0)
     near = np.linalg.norm((back - start).reshape(-1, 2), axis=1) < back_within
     height, width = current.shape
     end = there.reshape(-1, 2)
     inside = (end >= 0.0).all(axis=1) & (end <= [width - 1, height - 1]).all(axis=1)
     good = found & returned & near & inside
     return Tracks(start.reshape(-1, 2)[good].astype(np.float64), end[good].astype(np.float64))
+
+
+def _evened(image: UInt8Array) -> UInt8Array:
+    """The image divided by its own mean around each pixel."""
+    side = image.shape[1] // _EVENED_OVER | 1
+    mean = np.maximum(cv2.boxFilter(image, -1, (side, side)), _DARKEST)
+    return np.asarray(cv2.divide(image, mean, scale=128.0), dtype=np.uint8)
 
 
 def _corners(image: UInt8Array, most: int, distance: float) -> NDArray[np.float32]:

@@ -37,7 +37,7 @@ class TruePredictor:
 
 @pytest.fixture(scope='module')
 def results(robot):
-    with driving(robot, distortion=-0.2) as moving:
+    with driving(robot, distortion=-0.2, brightness_wave=0.15) as moving:
         predictor = TruePredictor(moving)
 
         def frames():

@@ -199,6 +199,27 @@ def test_two_pictures_and_the_way_between_them_give_the_scale(seed):
     assert abs_rel(disparity, estimate.a, estimate.b, depth, 5.0) < 0.08
 
 
+def lit(grey: np.ndarray, phase: float) -> np.ndarray:
+    """Under mains light, as a rolling shutter sees it: bands of 20% that move on."""
+    rows = np.linspace(0.0, 8.0, len(grey))[:, None]
+    return np.clip(grey * (0.8 + 0.2 * np.sin(rows + phase)), 0.0, 255.0).astype(np.uint8)
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_bands_of_brightness_lose_no_points_and_move_none(seed):
+    scene = room(np.random.default_rng(seed))
+    motion = moved((0.3, -0.6, 0.2), (0.05, 0.0, 0.02))
+    before, now = picture(scene, motion), picture(scene, np.eye(4))
+    steady = track_features(before, now)
+    tracks = track_features(lit(before, 0.0), lit(now, 2.5))
+    assert len(tracks.current) > 0.8 * len(steady.current)
+    depth = scene.depth()
+    disparity = predicted(depth, np.random.default_rng(seed))
+    estimate = odometry_scale(disparity, tracks, motion, CAMERA)
+    assert isinstance(estimate, ScaleEstimate)
+    assert abs_rel(disparity, estimate.a, estimate.b, depth, 5.0) < 0.08
+
+
 def test_followed_points_are_where_the_scene_puts_them():
     motion = moved((0.3, -0.6, 0.2), (0.05, 0.0, 0.02))
     tracks = track_features(picture(SCENE, motion), picture(SCENE, np.eye(4)))
