@@ -7,7 +7,10 @@ import pytest
 from lotus2_ros.geometry.scale.estimate import ScaleEstimate
 from lotus2_ros.tools.cli import main
 
-STAGES = ('depth image', 'lidar, 64 lines', 'lidar, 16 lines', 'ground', 'odometry')
+STAGES = (
+    *('depth image', 'lidar, 64 lines', 'lidar, 16 lines', 'lidar, 64 lines, moving'),
+    *('ground', 'odometry'),
+)
 
 
 def test_it_times_work_that_is_really_done_and_writes_it_down(tmp_path, capsys):
