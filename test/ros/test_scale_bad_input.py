@@ -1,0 +1,172 @@
+"""Bad references and transforms: a named state, a diagnostic, and metres again when they go."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import TransformStamped
+from rclpy.qos import QoSProfile
+from rig import FRAME, Rig, info_of, wait_until
+from test_scale_topics import HEIGHT, HOLD_S, LIDAR, LIDAR_AT_CAMERA, WIDTH, A, World
+from transform_tree import STATIC_QOS, as_module, stamped
+
+from lotus2_ros.geometry.rigid import from_rotation_vector, inverse
+
+BASE, ODOM = 'base_footprint', 'odom'
+TURNED_ROUND = from_rotation_vector(np.array([0.0, np.pi, 0.0]), np.zeros(3))
+
+
+@pytest.fixture(scope='module')
+def shared_world() -> Iterator[World]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, 'tf2_ros', as_module())
+        rig = Rig(
+            {
+                'model': 'nano',
+                'tasks': ['depth'],
+                'load_sharpener': False,
+                'cpu_threads': 1,
+                'max_image_age_s': 0.0,
+                'stale_timeout_s': 20.0,
+                'diagnostics_rate_hz': 20.0,
+                'frozen_timeout_s': 0.0,
+            }
+        )
+        try:
+            rig.wait_ready()
+            yield World(rig)
+            assert rig.node_errors == [], rig.node_errors
+        finally:
+            rig.close()
+
+
+@pytest.fixture
+def world(shared_world: World) -> World:
+    shared_world.rig.listen('depth/disparity', 'depth/image')
+    shared_world.begin(scale_hold_s=HOLD_S)
+    assert shared_world.rig.set(scale_mode='points', scale_extrinsics='parameters') == (True, '')
+    return shared_world
+
+
+def filled(world: World, value: float) -> Any:
+    return world.cloud(depth=np.full_like(world.depth, value))
+
+
+@pytest.mark.parametrize(
+    ('bad', 'late_s', 'reason'),
+    [
+        (lambda w: w.cloud(inverse(LIDAR_AT_CAMERA) @ TURNED_ROUND), 0.0, 'lidar out of view'),
+        (lambda w: filled(w, np.nan), 0.0, 'no valid points'),
+        (lambda w: filled(w, 0.0), 0.0, 'no valid points'),
+        (lambda w: w.cloud(), 1e6, 'reference from another clock'),
+        (lambda w: w.cloud(depth=w.depth.max() + 0.3 - w.depth), 0.0, 'negative scale'),
+    ],
+    ids=['out of view', 'NaN', 'zeros', 'clock', 'negative'],
+)
+def test_a_bad_cloud_is_named_outlived_and_recovered_from(
+    world: World, bad: Callable[[World], Any], late_s: float, reason: str
+) -> None:
+    assert world.lock(world.cloud)['state'] == 'locked'
+    report = world.frame(bad(world), late_s=late_s, gap_s=0.7)
+    assert (report['state'], report['reason']) == ('coasting', reason)
+    assert world.rig.counts()[f'points reference: {reason}'] >= 1
+    report = world.frame(bad(world), late_s=late_s, gap_s=HOLD_S)
+    assert (report['state'], report['a [1/m]']) == ('lost', 'nan')
+    assert reason in world.rig.wait_state('RELATIVE')['message']
+    assert world.lock(world.cloud)['state'] == 'locked'
+
+
+def test_another_camera_info_begins_anew_and_says_so(world: World) -> None:
+    assert world.rig.set(scale_mode='depth') == (True, '')
+    assert world.lock()['state'] == 'locked'
+    other = info_of(WIDTH, HEIGHT)
+    other.k[0] = other.k[4] = other.p[0] = other.p[5] = 1.1 * other.k[0]
+    try:
+        world.rig.send_info(other)
+        report = wait_until(
+            lambda: next((r for r in [world.frame()] if r['state'] == 'unscaled'), None),
+            what='the camera has changed',
+        )
+        assert report['reason'] == 'the camera changed'
+        assert 'the camera changed' in world.rig.wait_state('RELATIVE')['message']
+        assert world.lock()['state'] == 'locked'
+    finally:
+        world.rig.send_info(info_of(WIDTH, HEIGHT))
+        wait_until(lambda: world.frame()['state'] == 'unscaled', what='the first camera again')
+
+
+def test_a_camera_that_is_turned_upside_down_stays_metric_by_its_reference(world: World) -> None:
+    assert world.rig.set(scale_mode='depth') == (True, '')
+    assert world.lock()['state'] == 'locked'
+    down = np.ascontiguousarray(world.rgb[::-1, ::-1])
+    report = world.frame(rgb=down)
+    assert (report['state'], report['reason']) == ('locking', 'picture changed')
+    assert report['a [1/m]'] == 'nan'
+    assert world.frame(world.depth_image())['state'] in ('locking', 'locked')  # upright again
+    assert world.lock()['state'] == 'locked'
+
+
+class Tree:
+    """A robot that says where it and its sensors are."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        peer = world.rig.peer
+        self._tf = peer.create_publisher(TransformStamped, '/tf', QoSProfile(depth=100))
+        self._static = peer.create_publisher(TransformStamped, '/tf_static', STATIC_QOS)
+
+    def mount(self) -> None:
+        for child, matrix in ((FRAME, inverse(LIDAR_AT_CAMERA)), (LIDAR, np.eye(4))):
+            self._static.publish(stamped(matrix, BASE, child))
+
+    def drive(self, forward: float, when_ns: int) -> None:
+        place = from_rotation_vector(np.zeros(3), np.array([forward, 0.0, 0.0]))
+        self._tf.publish(stamped(place, ODOM, BASE, when_ns))
+
+    def frame(self, forward: float = 0.0, jump: float = 0.0, **kinds: Any) -> dict[str, str]:
+        """An image, and a cloud of 40 ms before; the robot jumps in between."""
+        when = self.world.now_ns + 100_000_000
+        for after, place in ((-60, forward), (-40, forward), (-1, forward + jump), (1, None)):
+            self.drive(forward + jump if place is None else place, when + after * 1_000_000)
+        transforms = self.world.rig.node.session.scale._sources.transforms
+        wait_until(
+            lambda: isinstance(transforms.between(FRAME, when, LIDAR, when, ODOM), np.ndarray),
+            what='the node knows the transforms',
+        )
+        return self.world.frame(self.world.cloud(), late_s=0.04, **kinds)
+
+
+def test_tf_that_is_missing_late_or_jumps_is_named_and_recovered_from(world: World) -> None:
+    rig, tree = world.rig, Tree(world)
+    assert rig.set(scale_extrinsics='tf') == (True, '')
+    missing = f'no transform from {LIDAR} to {FRAME}'
+    report = world.frame(world.cloud())
+    assert (report['state'], report['reason']) == ('unscaled', missing)
+    assert missing in rig.wait_state('RELATIVE')['message']
+    tree.mount()
+
+    def locked() -> dict[str, str]:
+        for _ in range(6):
+            report = tree.frame()
+            if report['state'] == 'locked':
+                return report
+        raise AssertionError(report)
+
+    assert float(locked()['a [1/m]']) == pytest.approx(A, rel=0.03)
+    # Late: the newest transform is older than the image.
+    report = world.frame(world.cloud(), gap_s=0.7)
+    assert (report['state'], report['reason']) == ('coasting', missing)
+    assert world.frame(world.cloud(), gap_s=HOLD_S)['state'] == 'lost'
+    assert missing in rig.wait_state('RELATIVE')['message']
+    locked()
+    # Jumping: odometry moves by metres within 40 ms.
+    scale = float(tree.frame()['a [1/m]'])
+    report = tree.frame(jump=-2.0)
+    assert report['state'] == 'coasting'
+    assert report['reason'] != ''
+    assert float(report['a [1/m]']) == pytest.approx(scale, rel=0.02)
+    assert locked()['reason'] == ''
