@@ -229,3 +229,11 @@ def test_a_worker_killed_in_the_middle_of_a_frame_comes_back_by_itself(rig: Rig)
     message, _, values = rig.status()
     assert values['worker restarts'] == '1'
     assert not message.startswith('RECOVERING')
+    # And one that hangs in the middle of a frame does not hold up the end.
+    os.kill(client.pid, signal.SIGSTOP)
+    rig.send(image_of(picture(seed=3)))
+    wait_until(lambda: client.counters.accepted == 4)
+    assert change_state(rig, Transition.TRANSITION_DEACTIVATE)
+    assert change_state(rig, Transition.TRANSITION_CLEANUP)
+    assert state(rig) == 'unconfigured'
+    assert worker_processes() == []

@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import Parameter, ParameterValue
+from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.context import Context
 from rclpy.node import Node
 from rig import Spinner, image_of, next_domain, picture, wait_until
@@ -79,6 +81,14 @@ class Running:
 
         wait_until(sent, 30.0, 'a result')
 
+    def send_impossible_parameter(self) -> None:
+        """A type that does not exist: rclpy's own service may raise, and then never answers."""
+        service = '/depth_node/set_parameters_atomically'
+        client = self.peer.create_client(SetParametersAtomically, service)
+        assert client.wait_for_service(20.0)
+        bad = Parameter(name='max_range', value=ParameterValue(type=77))
+        client.call_async(SetParametersAtomically.Request(parameters=[bad]))
+
     def end(self, timeout: float = 15.0) -> tuple[int, str]:
         """Exit code and log."""
         _, log = self.process.communicate(timeout=timeout)
@@ -135,8 +145,12 @@ def test_sigterm_while_loading_ends_both_processes(running: Running) -> None:
     gone(worker, 0.1)
 
 
-def test_a_killed_node_leaves_no_worker_and_no_shared_memory(running: Running) -> None:
+def test_a_request_that_breaks_a_callback_does_not_end_the_node_and_a_kill_leaves_no_worker(
+    running: Running,
+) -> None:
     running.wait_state('WAIT')
+    running.wait_result()
+    running.send_impossible_parameter()
     running.wait_result()
     worker = running.worker()
     running.process.kill()
