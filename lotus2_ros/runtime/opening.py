@@ -73,15 +73,22 @@ def open_model(model: str | Path, base: str | Path | None, wanted: Wanted) -> Op
         SettingsError: settings contradict each other or the folder.
         SelfCheckError: the accelerated network does not compute what the plain one does.
     """
-    choose_device(wanted.device, None)  # fails before anything is fetched or read
+    place = choose_device(wanted.device, None)  # fails before anything is fetched or read
     prepared = find_prepared(model)
     if prepared is not None and base:
         raise SettingsError(f'{prepared} is prepared and takes no base; leave it out')
-    if prepared is not None:
-        opened = _open_prepared(PreparedFolder(prepared), wanted)
-    else:
-        opened = _open_unprepared(model, base or None, wanted)
-    return made_ready(opened, wanted.progress, wanted.text_merging)
+    try:
+        if prepared is not None:
+            opened = _open_prepared(PreparedFolder(prepared), wanted)
+        else:
+            opened = _open_unprepared(model, base or None, wanted)
+        return made_ready(opened, wanted.progress, wanted.text_merging)
+    except torch.OutOfMemoryError as err:
+        what = f'{model} with tasks {", ".join(wanted.tasks)}'
+        if wanted.sharpener:
+            what += ' and sharpener'
+        msg = f'{device_name(place)} has too little free memory to load {what}: {err}'
+        raise DeviceError(msg) from err
 
 
 def made_ready(opened: Opened, progress: Progress | None, text_merging: float) -> Opened:
@@ -115,23 +122,16 @@ def _open_unprepared(model: str | Path, base: str | Path | None, wanted: Wanted)
         if eight_bits and not fast:
             msg = f'precision is fp8, which only the accelerated network computes, but {reason}'
             raise SettingsError(f'{msg}; set acceleration to on, or precision to auto')
-        try:
-            loaded = loading.load(
-                folders,
-                transformer,
-                names,
-                sharpener=sharpener,
-                device=place,
-                dtype=dtype,
-                eight_bits=eight_bits,
-                progress=wanted.progress,
-            )
-        except torch.OutOfMemoryError as err:
-            msg = (
-                f'{device_name(place)} has too little free memory to load {folders.name}'
-                f' with tasks {", ".join(names)}{" and sharpener" if sharpener else ""}: {err}'
-            )
-            raise DeviceError(msg) from err
+        loaded = loading.load(
+            folders,
+            transformer,
+            names,
+            sharpener=sharpener,
+            device=place,
+            dtype=dtype,
+            eight_bits=eight_bits,
+            progress=wanted.progress,
+        )
     return Opened(loaded, folders.name, place, dtype, folders.max_side, fast)
 
 
@@ -147,16 +147,12 @@ def _open_prepared(folder: PreparedFolder, wanted: Wanted) -> Opened:
     dtype = choose_precision(made, place)
     eight_bits = made == EIGHT_BIT_NAME
     fast, _ = choose_acceleration(wanted.acceleration, place, eight_bits=eight_bits)
-    try:
-        loaded = load_prepared(
-            folder,
-            wanted.tasks,
-            sharpener=wanted.sharpener,
-            device=place,
-            eight_bits=fast,
-            progress=wanted.progress,
-        )
-    except torch.OutOfMemoryError as err:
-        msg = f'{device_name(place)} has too little free memory to load {folder.path}: {err}'
-        raise DeviceError(msg) from err
+    loaded = load_prepared(
+        folder,
+        wanted.tasks,
+        sharpener=wanted.sharpener,
+        device=place,
+        eight_bits=fast,
+        progress=wanted.progress,
+    )
     return Opened(loaded, manifest.name, place, dtype, manifest.max_side, fast)
