@@ -27,7 +27,11 @@ known to a pixel [px]."""
 _EVENED_OVER = 10
 """Light is evened out over the image's width divided by this."""
 
-_DARKEST = np.uint8(16)
+_EVENED_AT = 80
+"""Width at which the mean is taken [px]."""
+
+_MIDDLE = 128.0
+_DARKEST = np.float32(16.0)
 """Mean grey below which light is not evened out: there, noise would be raised most."""
 
 
@@ -89,10 +93,16 @@ def track_features(
 
 
 def _evened(image: UInt8Array) -> UInt8Array:
-    """The image divided by its own mean around each pixel."""
-    side = image.shape[1] // _EVENED_OVER | 1
-    mean = np.maximum(cv2.boxFilter(image, -1, (side, side)), _DARKEST)
-    return np.asarray(cv2.divide(image, mean, scale=128.0), dtype=np.uint8)
+    """The image divided by its own mean around each pixel; the mean is taken small, and smooth."""
+    height, width = image.shape
+    small = min(_EVENED_AT, width), max(1, round(min(_EVENED_AT, width) * height / width))
+    side = small[0] // _EVENED_OVER | 1
+    mean = cv2.boxFilter(
+        cv2.resize(image, small, interpolation=cv2.INTER_AREA), cv2.CV_32F, (side, side)
+    )
+    gain = cv2.divide(_MIDDLE, np.maximum(mean, _DARKEST))
+    gain = cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.multiply(image, gain, dtype=cv2.CV_8U), dtype=np.uint8)
 
 
 def _corners(image: UInt8Array, most: int, distance: float) -> NDArray[np.float32]:
