@@ -99,19 +99,14 @@ def transform_moving_points(
         (N, 3) float64 in the target frame [m].
     """
     turn = rotation_vector(start[:3, :3].T @ end[:3, :3])
-    turned = _rotate(fraction[:, None] * turn, np.asarray(points, dtype=np.float64))
+    angle = float(np.linalg.norm(turn))
+    x, y, z = turn / angle if angle > 0.0 else turn
+    points = np.asarray(points, dtype=np.float64)
+    # Rodrigues' formula for one axis n: p cos + (n x p) sin + n (n . p) (1 - cos).
+    axis = np.array([x, y, z])
+    across = points @ np.array([[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]])
+    cosine, sine = np.cos(fraction * angle)[:, None], np.sin(fraction * angle)[:, None]
+    turned = points * cosine + across * sine
+    turned += ((points @ axis)[:, None] * (1.0 - cosine)) * axis
     origin = start[:3, 3] + fraction[:, None] * (end[:3, 3] - start[:3, 3])
     return np.asarray(turned @ start[:3, :3].T + origin, dtype=np.float64)
-
-
-def _rotate(vectors: Float64Array, points: Float64Array) -> Float64Array:
-    """Rodrigues' formula, one rotation vector per point, (N, 3)."""
-    angle = np.linalg.norm(vectors, axis=1, keepdims=True)
-    axis = vectors / np.where(angle > 0.0, angle, 1.0)
-    along = (axis * points).sum(axis=1, keepdims=True)
-    return np.asarray(
-        points * np.cos(angle)
-        + np.cross(axis, points) * np.sin(angle)
-        + axis * along * (1.0 - np.cos(angle)),
-        dtype=np.float64,
-    )
