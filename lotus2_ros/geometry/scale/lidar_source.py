@@ -32,13 +32,13 @@ from lotus2_ros.types import Float32Array
 Float64Array = NDArray[np.float64]
 
 _FEWEST = 30
-_MOST = 800
+_MOST = 600
 """Points that are fitted; more cost time and, against errors they share, gain nothing."""
 
-_MOST_LOOKED_AT = 6000
+_MOST_LOOKED_AT = 5000
 """Points in front of the camera that are projected; occlusion is told as well with these."""
 
-_MOST_READ = 24_000
+_MOST_READ = 16_000
 """Points of the whole turn; of a clustered cloud, enough are in front of the camera then too."""
 
 _NEAREST = 0.05
