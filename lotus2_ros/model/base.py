@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lotus2_ros.closing import Closing
 from lotus2_ros.errors import ModelFileError
 from lotus2_ros.model.files import WeightFiles, read_json
 from lotus2_ros.model.latents import PATCH
@@ -67,7 +67,7 @@ def load_vae(folder: Path, device: torch.device, dtype: torch.dtype) -> Any:
     return vae
 
 
-class BaseTransformer:
+class BaseTransformer(Closing):
     """The base's `FluxTransformer2DModel`, from which each stage's transformer is made.
 
     The tensors that no adapter touches (modulation, norms, embedders, single blocks' MLPs) are
@@ -116,15 +116,8 @@ class BaseTransformer:
         """Channels of the unpacked latent."""
         return int(self.config.in_channels) // PATCH**2
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Unmap the files."""
         self._files.close()
         self._shared = {}
 

@@ -8,13 +8,13 @@ import pickle
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from lotus2_ros.closing import Closing
 from lotus2_ros.errors import ModelFileError
 
 WEIGHTS_STEM = 'diffusion_pytorch_model'
@@ -41,7 +41,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-class WeightFiles:
+class WeightFiles(Closing):
     """Tensors by key over one or several safetensors files, read from disk when asked for.
 
     Use as a context manager: the files stay mapped until it ends.
@@ -112,17 +112,6 @@ class WeightFiles:
             if key in self._handles:
                 raise ModelFileError(f'{path}: {key} is also in {self._handles[key][0]}')
             self._handles[key] = (path, handle)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Unmap the files."""

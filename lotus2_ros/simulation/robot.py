@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lotus2_ros.closing import Closing
 from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.geometry.lens import Lens
 from lotus2_ros.geometry.mounting import Mounting
@@ -46,7 +46,7 @@ class ImuReading(NamedTuple):
     force: Float64Array
 
 
-class SimulatedRobot:
+class SimulatedRobot(Closing):
     """A robot in the world; use it from one thread, and close it there.
 
     Args:
@@ -86,17 +86,6 @@ class SimulatedRobot:
             self.scene, self.reference_intrinsics, distortion=settings.distortion
         )
         self.odometry = Odometry(self.drive, settings.odom_error, self._rng(_ODOMETRY, 0.0))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give OpenGL's memory back."""

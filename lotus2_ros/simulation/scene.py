@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lotus2_ros.closing import Closing
 from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.simulation.engine import load_mujoco, place_body, place_camera
 from lotus2_ros.simulation.rendering import GlRenderer
@@ -21,7 +21,7 @@ _ASIDE = 0.25
 """Half the width of the loop that a walker goes [m]."""
 
 
-class Scene:
+class Scene(Closing):
     """Owns model, state and OpenGL; use it from one thread, and close it there.
 
     Args:
@@ -41,17 +41,6 @@ class Scene:
         self._renderer: GlRenderer | None = None
         self._time = math.nan
         self.move(0.0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give OpenGL's memory back."""

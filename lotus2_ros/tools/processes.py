@@ -10,9 +10,9 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from lotus2_ros.closing import Closing
 from lotus2_ros.errors import WorkerError
 from lotus2_ros.ros.transports import transport_environment
 
@@ -26,7 +26,7 @@ _PR_SET_PDEATHSIG = 1
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform == 'linux' else None
 
 
-class Process:
+class Process(Closing):
     """A process that starts with the with block and ends with it.
 
     Args:
@@ -61,12 +61,8 @@ class Process:
             )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End it: by SIGINT, by SIGTERM, at last by SIGKILL."""
         process = self._process
         if process is None:
             return

@@ -7,13 +7,12 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from lotus2_ros.closing import Closing
 from lotus2_ros.types import UInt8Array
 
 LOG_FILE, BOARD_FOLDER = 'log.jsonl', 'tensorboard'
@@ -30,7 +29,7 @@ def read_log(path: Path) -> list[dict[str, float]]:
     return rows
 
 
-class Curves:
+class Curves(Closing):
     """Writes curves; of several processes only the main one has any."""
 
     def __init__(self, folder: Path, *, step: int, steps: int, shown: bool) -> None:
@@ -54,15 +53,8 @@ class Curves:
             total=steps, initial=step, unit='step', disable=not shown, dynamic_ncols=True
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the bar and the board."""
         self._bar.close()
         self._board.close()  # type: ignore[no-untyped-call]
 
