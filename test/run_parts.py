@@ -18,9 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 PROCESSES = 2
-"""That the tests without ROS are spread over, one thread each. Those with ROS run one at a time:
-each starts processes of its own and waits for messages.
-"""
+"""That the tests are spread over, one thread each. Every test with ROS has a domain of its own."""
 
 
 @dataclass(frozen=True)
@@ -92,15 +90,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--base', required=True, metavar='PYTHON', help='runs all but test/ros')
     parser.add_argument(
-        '--ros', action='append', default=[], metavar='DISTRO=PYTHON', help='runs test/ros'
+        '--ros',
+        action='append',
+        default=[],
+        metavar='DISTRO=PYTHON',
+        help='runs test/ros; all of it on the first, what may differ on the others',
     )
     given = parser.parse_args()
-    spread = ('-n', str(PROCESSES), '--dist', 'loadfile')
-    base = ('test', '--ignore=test/ros', '-q', '--durations=8', *spread)
-    parts = [Part('base', given.base, base, {'OMP_NUM_THREADS': '1'})]
-    for item in given.ros:
+    common = ('-q', '--durations=8', '-n', str(PROCESSES), '--dist', 'loadfile')
+    threads = {'OMP_NUM_THREADS': '1'}
+    parts = [Part('base', given.base, ('test', '--ignore=test/ros', *common), threads)]
+    for number, item in enumerate(given.ros):
         name, _, python = item.partition('=')
-        parts.append(Part(name, python, ('test/ros', 'test/launch', '-q', '--durations=8')))
+        # Further distributions run what can differ from the first: see test/ros/conftest.py.
+        chosen = ('-m', 'not once') if number else ()
+        parts.append(Part(name, python, ('test/ros', 'test/launch', *chosen, *common), threads))
 
     results = []
     with tempfile.TemporaryDirectory() as folder:

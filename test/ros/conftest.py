@@ -21,10 +21,51 @@ else:
     os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
 
+SAME_EVERYWHERE = frozenset(
+    {
+        # Arithmetic and texts of ours; of ROS they see the classes of messages, if anything.
+        'test_camera',
+        'test_diagnostics',
+        'test_image_content',
+        'test_live_figures',
+        'test_monitor',
+        'test_plan',
+        'test_products',
+        'test_shared_memory',
+        'test_stamps',
+        # Programs of ours around nodes that are tested by themselves on each distribution.
+        'test_demo',
+        'test_demo_world',
+        'test_node_benchmark',
+        'test_sim_robot',
+        # What the model's process and the references' geometry do to the content of topics.
+        'test_camera_pose',
+        'test_frame_timings',
+        'test_node_endurance',
+        'test_node_prepared',
+        'test_node_sharpening',
+        'test_scale_bad_input',
+        'test_scale_topics',
+    }
+)
+"""Modules that a second distribution of ROS cannot fail differently from the first.
+
+What differs between them is rclpy (lifecycle, parameters, events, executors), the middleware, and
+how messages are converted: codecs, topics, the node's life, its parameters, its process and its
+inputs are tested on each.
+"""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line('markers', 'once: the same on every ROS distribution')
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if '/test/ros/' in item.path.as_posix():
             item.add_marker(pytest.mark.ros)
+            if item.path.stem in SAME_EVERYWHERE:
+                item.add_marker(pytest.mark.once)
 
 
 @pytest.fixture(scope='session')

@@ -267,6 +267,7 @@ def test_sharpening_takes_the_cameras_in_turn(cameras: Rig) -> None:
     assert got == ['left', 'right']
 
 
+@pytest.mark.once
 def test_all_cameras_survive_a_lost_worker(cameras: Rig) -> None:
     cameras.listen('left/depth/disparity', 'right/depth/disparity')
     pid = cameras.node.session.client.pid

@@ -184,7 +184,7 @@ def test_an_image_too_small_for_the_model_is_named_and_survived(rig: Rig) -> Non
         ({'nav_max_points': 0}, 'out of range'),
         ({'nav_max_points': 'four'}, 'Wrong parameter type'),
         ({'max_side': 7}, 'allowed: 0, or 32 to 4096'),
-        ({'no_such_parameter': 1}, 'undeclared'),
+        ({'no_such_parameter': 1}, 'unknown parameter no_such_parameter'),
         ({'model': 'nano'}, 'deactivate and clean up first'),
         ({'color_min': 0.9, 'color_max': 0.1}, 'color_min 0.9 must be below color_max 0.1'),
         ({'nav_max_points': 8, 'scale_mode': 'nonsense'}, 'allowed: relative, fixed'),

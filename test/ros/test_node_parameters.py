@@ -363,9 +363,10 @@ def test_they_are_refused_while_configured_and_taken_after_cleanup(rig: Rig) -> 
             assert f'{name} cannot change while configured' in reason
 
 
+@pytest.mark.once
 @shows(
     'image_transport', 'tasks', 'precision', 'acceleration', 'load_sharpener', 'cpu_threads',
-    'model', 'base', 'device',
+    'model', 'base', 'device', 'text_merging',
 )  # fmt: skip
 def test_what_is_loaded_from_where_and_how(
     shared_rig: Rig, tiny_model: str, tmp_path: Path
@@ -383,6 +384,7 @@ def test_what_is_loaded_from_where_and_how(
             'tasks': ['depth'],
             'precision': 'fp8',
             'acceleration': True,  # as YAML reads on
+            'text_merging': 2.0,
             'load_sharpener': False,
             'cpu_threads': 8,
             'device': 'cpu',
@@ -395,6 +397,7 @@ def test_what_is_loaded_from_where_and_how(
         info = rig.node.session.client.info
         assert str(model) in info['model']
         assert (info['precision'], info['acceleration']) == ('fp8', 'on')
+        assert info['text_tokens'] == 1, 'all that were 8'
         shown = rig.status()[2]
         assert (shown['precision'], shown['acceleration']) == ('fp8', 'on')
         assert info['tasks'] == ['depth']
@@ -441,6 +444,7 @@ def test_a_base_that_is_not_there_fails_configuring(tiny_model: str) -> None:
         rig.close()
 
 
+@pytest.mark.once
 @shows('load_timeout_s', 'max_worker_restarts')
 def test_loading_that_takes_too_long_is_given_up(tiny_model: str) -> None:
     # Importing torch alone takes longer than the smallest timeout.
@@ -453,6 +457,7 @@ def test_loading_that_takes_too_long_is_given_up(tiny_model: str) -> None:
         rig.close()
 
 
+@pytest.mark.once
 @shows('frame_timeout_s')
 def test_a_worker_that_hangs_is_replaced(tiny_model: str) -> None:
     rig = Rig({**BASE, 'model': tiny_model, 'frame_timeout_s': 0.5})
@@ -483,6 +488,7 @@ LEAK = """
 """
 
 
+@pytest.mark.once
 @shows('max_worker_growth_mib')
 def test_a_worker_whose_memory_leaks_is_replaced(
     tiny_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
