@@ -114,7 +114,7 @@ def test_recorded_stages_give_the_bytes_of_unrecorded_ones(accelerated, precisio
             )
             assert first.disparity.tobytes() == second.disparity.tobytes()
             assert first.normals.tobytes() == second.normals.tobytes()
-    X
+            assert ('recorded' in first.timings) == (seed == 0)
 
 
 def test_forgotten_recordings_are_made_again(accelerated):
