@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import rclpy
@@ -38,6 +36,7 @@ from lotus2_ros.ros.robot_messages import (
     stamp_of,
     transform_message,
 )
+from lotus2_ros.ros.robot_schedule import Schedule, Stream
 from lotus2_ros.settings import SimulationSettings
 from lotus2_ros.simulation.robot import FORCE_NOISE, SimulatedRobot
 
@@ -46,55 +45,8 @@ _CLOCK_HZ = 50.0
 _BEGIN_S = 1.0
 """Simulated time at the beginning: a stamp of 0 means "no time" to many."""
 
-_MADE_UP_S = 1.0
-
-_FEW = 0.7
-"""A stream that reaches less than this share of its rate is warned about."""
-
-
-@dataclass
-class _Stream:
-    """Something that happens every so often, at whole multiples of its period.
-
-    Attributes:
-        name: for people.
-        rate: [Hz].
-        act: makes it happen at a time [s].
-        delay: how long after its time it is known [s].
-        follows: happens at the times of the camera, also of those that it leaves out because it is
-            late: a reference belongs to an image.
-        light: takes no time to speak of: it is made up for when it is late, up to a second.
-        count: number of the next one.
-        done: how many there were since the last report.
-    """
-
-    name: str
-    rate: float
-    act: Callable[[float], None]
-    light: bool = False
-    delay: float = 0.0
-    follows: bool = False
-    count: int = 1
-    done: int = 0
-
-    @property
-    def time(self) -> float:
-        """Of the next one [s]; never, if it waits for the camera."""
-        return self.count / self.rate if self.count else math.inf
-
-    @property
-    def due(self) -> float:
-        """When it is known [s]."""
-        return self.time + self.delay
-
-    def advance(self, now: float) -> None:
-        """To the next one; those that are too late are left out."""
-        self.done += 1
-        if self.follows:
-            self.count = 0
-            return
-        late = self.delay + (_MADE_UP_S if self.light else 0.0)
-        self.count = max(self.count + 1, math.floor((now - late) * self.rate))
+_REPORT_S = 10.0
+"""How often it is judged whether the machine keeps up."""
 
 
 class RobotNode(Node):
@@ -115,32 +67,29 @@ class RobotNode(Node):
         self.robot = SimulatedRobot(self.settings)
         self._advertise()
         settings = self.settings
-        streams = [
-            _Stream('clock', _CLOCK_HZ if settings.publish_clock else 0.0, self._tell_time, True),
-            _Stream('odometry', settings.odom_rate_hz, self._tell_motion, True),
-            _Stream('imu', settings.imu_rate_hz, self._tell_imu, True),
-            _Stream('reference depth', settings.depth_rate_hz, self._show_reference),
-            _Stream('camera', settings.camera_rate_hz, self._show_image),
+        camera = Stream('camera', settings.camera_rate_hz, self._show_image)
+        others = [
+            Stream('clock', _CLOCK_HZ if settings.publish_clock else 0.0, self._tell_time, True),
+            Stream('odometry', settings.odom_rate_hz, self._tell_motion, True),
+            Stream('imu', settings.imu_rate_hz, self._tell_imu, True),
+            Stream('reference depth', settings.depth_rate_hz, self._show_reference),
         ]
         for topic, lines in self._lidars().items():
             scan = self._scanner(topic, lines)
-            streams.append(
-                _Stream(f'lidar {lines}', settings.lidar_rate_hz, scan, delay=self.robot.sweep)
+            others.append(
+                Stream(f'lidar {lines}', settings.lidar_rate_hz, scan, delay=self.robot.sweep)
             )
-        for stream in streams:
-            if not stream.light and stream.act != self._show_image:
-                stream.follows = stream.rate == settings.camera_rate_hz
-                stream.count = 0 if stream.follows else 1
-        self._streams = [stream for stream in streams if stream.rate > 0]
         # OpenGL belongs to the thread that spins: it is not touched before the first tick.
-        self._begin = time.monotonic()
+        begin = time.monotonic()
+        self._schedule = Schedule(camera, others, lambda: time.monotonic() - begin)
         self._begin_ros = (
             round(_BEGIN_S * 1e9) if settings.publish_clock else self.get_clock().now().nanoseconds
         )
-        self._last_report = self._begin
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._timer = self.create_timer(_POLL_S, self._tick, clock=steady)
-        rates = ', '.join(f'{s.name} {s.rate:g} Hz' for s in self._streams if s.name != 'clock')
+        rates = ', '.join(
+            f'{s.name} {s.rate:g} Hz' for s in self._schedule.streams if s.name != 'clock'
+        )
         self.get_logger().info(f'driving at {settings.speed:g} m/s; {rates}')
 
     def destroy_node(self) -> None:
@@ -207,41 +156,14 @@ class RobotNode(Node):
             # A signal has ended the context while this was at work: the spin ends next.
 
     def _tick(self) -> None:
-        """All light things that are due, in the order of time, and one that is not light."""
-        now = time.monotonic() - self._begin
-        while light := [s for s in self._streams if s.light and s.due <= now]:
-            self._act(min(light, key=lambda s: s.due))
-        heavy = [s for s in self._streams if not s.light and s.due <= now]
-        if heavy:
-            self._act(min(heavy, key=lambda s: s.due))
-        self._report_slowness()
-
-    def _act(self, stream: _Stream) -> None:
-        stream.act(stream.time)
-        if stream.act == self._show_image:
-            for follower in self._streams:
-                if follower.follows:
-                    follower.count = stream.count
-        stream.advance(time.monotonic() - self._begin)
-
-    def _report_slowness(self) -> None:
-        now = time.monotonic()
-        if now - self._last_report < 10.0:
-            return
-        slow = [
-            f'{s.name} {s.done / (now - self._last_report):.1f} of {s.rate:g} Hz'
-            for s in self._streams
-            if s.done < _FEW * s.rate * (now - self._last_report)
-        ]
+        self._schedule.work()
+        slow = self._schedule.too_slow(_REPORT_S)
         if slow:
             self.get_logger().warning(
                 f'this machine is too slow for the rates asked for: {", ".join(slow)}; lower them,'
                 ' or set shadows: false',
                 throttle_duration_sec=60.0,
             )
-        self._last_report = now
-        for stream in self._streams:
-            stream.done = 0
 
     def _header(self, at: float, frame: str) -> Header:
         return Header(stamp=stamp_of(self._begin_ros + round(at * 1e9)), frame_id=frame)

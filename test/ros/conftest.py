@@ -31,6 +31,7 @@ SAME_EVERYWHERE = frozenset(
         'test_monitor',
         'test_plan',
         'test_products',
+        'test_robot_schedule',
         'test_shared_memory',
         'test_stamps',
         # Programs of ours around nodes that are tested by themselves on each distribution.
