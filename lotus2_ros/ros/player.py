@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import sys
+from contextlib import ExitStack
 
 import cv2
 import numpy as np
@@ -48,11 +49,13 @@ class CameraPlayer(Node):
         super().__init__('camera_player')
         self.done: Future = Future()
         self.published = 0
+        self._opened = ExitStack()  # first: rclpy destroys nodes, too, that were never complete
         bridge = ParameterBridge(
             self, PlayerSettings, locked=lambda: True, changed=lambda _before, _after: None
         )
         self._settings = bridge.settings
         self._source = open_source(self._settings.source, self.get_logger().warning)
+        self._opened.callback(self._source.close)
         self._compressed = self._settings.image_transport == 'compressed'
         # The suffix comes after remapping, as in image_transport: image:=/a gives /a/compressed.
         topic = self.resolve_topic_name('image')
@@ -79,7 +82,7 @@ class CameraPlayer(Node):
 
     def destroy_node(self) -> None:
         """Give back the source, then the node."""
-        self._source.close()
+        self._opened.close()
         super().destroy_node()
 
     def _publisher(self, kind: type, topic: str) -> Publisher:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import rclpy
@@ -60,11 +61,12 @@ class RobotNode(Node):
 
     def __init__(self, **options: Any) -> None:
         super().__init__('sim_robot', **options)
+        self._opened = ExitStack()  # first: rclpy destroys nodes, too, that were never complete
         bridge = ParameterBridge(
             self, SimulationSettings, locked=lambda: True, changed=lambda _before, _after: None
         )
         self.settings = bridge.settings
-        self.robot = SimulatedRobot(self.settings)
+        self.robot = self._opened.enter_context(SimulatedRobot(self.settings))
         self._advertise()
         settings = self.settings
         camera = Stream('camera', settings.camera_rate_hz, self._show_image)
@@ -94,7 +96,7 @@ class RobotNode(Node):
 
     def destroy_node(self) -> None:
         """Give back OpenGL, then the node."""
-        self.robot.close()
+        self._opened.close()
         super().destroy_node()
 
     def _advertise(self) -> None:

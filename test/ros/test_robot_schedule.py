@@ -82,3 +82,22 @@ def test_streams_that_miss_their_rates_are_named_once_a_period() -> None:
     assert slow.startswith('camera 1.')
     assert slow.endswith('of 10 Hz')
     assert schedule.too_slow(10.0) == []
+
+
+def test_a_late_stream_leaves_out_what_is_too_old_unless_it_is_light() -> None:
+    heavy = Stream('camera', 5.0, print)
+    light = Stream('imu', 50.0, print, light=True)
+    lidar = Stream('lidar', 5.0, print, delay=0.1)
+    assert (heavy.due, light.due, lidar.due) == (0.2, 0.02, 0.2 + 0.1)
+    heavy.advance(1.05)
+    assert heavy.time == 1.0
+    light.advance(0.9)
+    assert light.time == 0.04
+    light.advance(3.0)
+    assert light.time == 2.0
+    lidar.advance(0.31)
+    assert lidar.time == 0.4
+    follower = Stream('lidar', 5.0, print, delay=0.1, follows=True, count=7)
+    assert follower.due == 1.4 + 0.1
+    follower.advance(3.0)
+    assert follower.due == float('inf')  # until the camera's next image

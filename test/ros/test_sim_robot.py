@@ -21,7 +21,6 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, Imu, PointCloud2
 
 from lotus2_ros.ros.messages import optional_message
-from lotus2_ros.ros.robot import _Stream
 from lotus2_ros.ros.robot_messages import quaternion
 from lotus2_ros.settings import SimulationSettings
 
@@ -216,25 +215,6 @@ def test_a_bad_parameter_ends_it_with_its_name(start):
     log = ears.process.communicate(timeout=60)[0]
     assert ears.process.returncode == 1
     assert 'speeed' in log
-
-
-def test_a_late_stream_leaves_out_what_is_too_old_unless_it_is_light():
-    heavy = _Stream('camera', 5.0, print)
-    light = _Stream('imu', 50.0, print, light=True)
-    lidar = _Stream('lidar', 5.0, print, delay=0.1)
-    assert (heavy.due, light.due, lidar.due) == (0.2, 0.02, 0.2 + 0.1)
-    heavy.advance(1.05)
-    assert heavy.time == 1.0
-    light.advance(0.9)
-    assert light.time == 0.04
-    light.advance(3.0)
-    assert light.time == 2.0
-    lidar.advance(0.31)
-    assert lidar.time == 0.4
-    follower = _Stream('lidar', 5.0, print, delay=0.1, follows=True, count=7)
-    assert follower.due == 1.4 + 0.1
-    follower.advance(3.0)
-    assert follower.due == float('inf')  # until the camera's next image
 
 
 def test_quaternions_are_those_of_the_rotation():
