@@ -15,6 +15,7 @@ from typing import Self
 from lotus2_ros.closing import Closing
 from lotus2_ros.errors import WorkerError
 from lotus2_ros.ros.transports import transport_environment
+from lotus2_ros.tools.domains import reserve_domain
 
 _PATIENCE_S = 15.0
 """How long a process may take to end in order after a signal."""
@@ -115,9 +116,13 @@ def package_environment() -> dict[str, str]:
 
 
 def demo_environment() -> dict[str, str]:
-    """Environment of the demo's processes: a domain of their own, this machine only."""
+    """Environment of the demo's processes: a domain of their own, this machine only.
+
+    Raises:
+        Lotus2Error: all domains are taken.
+    """
     environment = package_environment()
-    environment['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+    environment['ROS_DOMAIN_ID'] = str(reserve_domain())
     environment['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
     # Large messages get lost with the default transports; the user's own choice stands.
     return environment | transport_environment(environment)

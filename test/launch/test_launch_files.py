@@ -19,6 +19,7 @@ from tiny import make_tiny_model
 from lotus2_ros.errors import SettingsError
 from lotus2_ros.ros.transports import PROFILES, PROFILES_FILE, PROFILES_FILE_BEFORE, TRANSPORTS
 from lotus2_ros.settings import NodeSettings, PlayerSettings, SimulationSettings
+from lotus2_ros.tools.domains import reserve_domain
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH_FILES = sorted((ROOT / 'launch').glob('*.launch.py'))
@@ -198,7 +199,7 @@ def environment(tmp_path_factory):
     env |= {
         'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
         'ROS_LOCALHOST_ONLY': '1',
-        'ROS_DOMAIN_ID': '77',
+        'ROS_DOMAIN_ID': str(reserve_domain()),
         'ROS_LOG_DIR': str(root / 'ros_log'),
         'PYTHONUNBUFFERED': '1',
     }

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import array
-import itertools
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -28,29 +25,10 @@ from std_srvs.srv import Trigger
 from lotus2_ros.ros.node import DepthNode
 from lotus2_ros.ros.outputs import message_type
 from lotus2_ros.ros.plan import TOPICS
+from lotus2_ros.tools.domains import reserve_domain
 
 FRAME = 'camera_optical_frame'
 WIDTH, HEIGHT = 64, 48
-_domains = itertools.count()
-_reserved: list[socket.socket] = []
-
-
-def next_domain() -> int:
-    """A domain in 1..100 that no other rig of this or another process uses.
-
-    A bound name reserves it until this process ends, however it ends.
-    """
-    for _ in range(100):
-        domain = 1 + (os.getpid() * 13 + next(_domains)) % 100
-        reservation = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        try:
-            reservation.bind(f'\0lotus2_ros test domain {domain}')
-        except OSError:
-            reservation.close()
-            continue
-        _reserved.append(reservation)
-        return domain
-    raise RuntimeError('all domains from 1 to 100 are taken by running tests')
 
 
 def wait_until(
@@ -134,7 +112,7 @@ class Rig:
 
     def __init__(self, settings: dict[str, Any], *, remap: Iterable[str] = ()) -> None:
         self.context = Context()
-        self.context.init(domain_id=next_domain())
+        self.context.init(domain_id=reserve_domain())
         # The camera shows the same picture as often as a test wants it.
         overrides = [
             Parameter(name, value=value)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import cv2
 import pytest
-from rig import next_domain
+
+from lotus2_ros.tools.domains import reserve_domain
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,6 +68,6 @@ def test_live_says_what_it_misses_where_nothing_runs(monkeypatch, capsys):
     from lotus2_ros.tools.cli import main
 
     monkeypatch.setattr(evaluate_live, '_FIRST_S', 1.0)
-    monkeypatch.setenv('ROS_DOMAIN_ID', str(next_domain()))
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(reserve_domain()))
     assert main(['evaluate', '--live', '--seconds', '1']) == 1
     assert '0 on /truth/depth' in capsys.readouterr().err

@@ -15,7 +15,6 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data, qos_profile_system_default
-from rig import next_domain
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from lotus2_ros.errors import CameraInfoError, ImageError
@@ -25,6 +24,7 @@ from lotus2_ros.ros.codecs import decode_image
 from lotus2_ros.ros.player import output_size
 from lotus2_ros.ros.sources import open_source
 from lotus2_ros.settings import PlayerSettings
+from lotus2_ros.tools.domains import reserve_domain
 
 ROOT = Path(__file__).resolve().parents[2]
 COLORS = [(250, 20, 20), (20, 250, 20), (20, 20, 250)]
@@ -38,7 +38,7 @@ class Audience:
     """Subscribers in this process and a player in another."""
 
     def __init__(self) -> None:
-        self.domain = next_domain()
+        self.domain = reserve_domain()
         self.context = Context()
         self.context.init(domain_id=self.domain)
         self.node = Node('audience', context=self.context)

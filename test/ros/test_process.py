@@ -18,8 +18,10 @@ from rcl_interfaces.msg import Parameter, ParameterValue
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.context import Context
 from rclpy.node import Node
-from rig import Spinner, image_of, next_domain, picture, wait_until
+from rig import Spinner, image_of, picture, wait_until
 from sensor_msgs.msg import Image
+
+from lotus2_ros.tools.domains import reserve_domain
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +30,7 @@ class Running:
     """One node process and a peer."""
 
     def __init__(self, model: str, *parameters: str, inside: tuple[str, ...] = ()) -> None:
-        domain = next_domain()
+        domain = reserve_domain()
         self.context = Context()
         self.context.init(domain_id=domain)
         self.peer = Node('peer', context=self.context)

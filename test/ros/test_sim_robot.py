@@ -16,13 +16,14 @@ from geometry_msgs.msg import PoseStamped
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rig import next_domain, pixels, wait_until
+from rig import pixels, wait_until
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, Imu, PointCloud2
 
 from lotus2_ros.ros.messages import optional_message
 from lotus2_ros.ros.robot_messages import quaternion
 from lotus2_ros.settings import SimulationSettings
+from lotus2_ros.tools.domains import reserve_domain
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
@@ -45,7 +46,7 @@ class Ears:
     """A subscriber to everything, and the robot in another process."""
 
     def __init__(self, **parameters: Any) -> None:
-        self.domain = next_domain()
+        self.domain = reserve_domain()
         self.context = Context()
         self.context.init(domain_id=self.domain)
         self.node = Node('ears', context=self.context)

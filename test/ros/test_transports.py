@@ -17,6 +17,7 @@ from lotus2_ros.ros.transports import (
     chosen_transports,
     transport_environment,
 )
+from lotus2_ros.tools.domains import reserve_domain
 
 ROOT = Path(__file__).resolve().parents[2]
 MEBIBYTE = 1 << 20
@@ -24,7 +25,7 @@ MEBIBYTE = 1 << 20
 # A node, and the sizes of all shared memory of Fast DDS that is mapped.
 MAPPED = """
 import re, rclpy
-rclpy.init(domain_id=101)
+rclpy.init()
 node = rclpy.create_node('one')
 for line in open('/proc/self/maps'):
     if re.search('/dev/shm/fast(dds|rtps)_[0-9a-f]+$', line.strip()):
@@ -36,6 +37,7 @@ for line in open('/proc/self/maps'):
 def mapped(added: dict[str, str]) -> tuple[int, str]:
     """The largest shared memory of a node, and what it complained of."""
     environment = {n: v for n, v in os.environ.items() if n not in chosen_names()}
+    environment['ROS_DOMAIN_ID'] = str(reserve_domain())
     done = subprocess.run(
         [sys.executable, '-c', MAPPED], env=environment | added, cwd=ROOT,
         capture_output=True, text=True, timeout=60, check=True,
