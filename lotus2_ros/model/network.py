@@ -54,6 +54,11 @@ def call_transformer(
     return unpack(tokens, height, width)
 
 
+def euler_step(latent: Tensor, velocity: Tensor, delta: Tensor | float) -> Tensor:
+    """The latent moved by delta times the velocity; in float32: late steps are too small else."""
+    return (latent.float() + delta * velocity.float()).to(latent.dtype)
+
+
 @dataclass(slots=True)
 class TaskNetwork:
     """All that one task needs between the encoded image and the decoded picture.
@@ -89,8 +94,7 @@ class TaskNetwork:
         if self.sharpener_transformer is None:
             raise RuntimeError('the detail sharpener is not loaded')
         velocity = self._run(self.sharpener_transformer, latent, step.timestep)
-        # Taken in float32: late steps are smaller than bfloat16 can add.
-        return (latent.float() + step.delta * velocity.float()).to(latent.dtype)
+        return euler_step(latent, velocity, step.delta)
 
     def _run(self, transformer: Any, latent: Tensor, timestep: float) -> Tensor:
         if isinstance(transformer, InferenceTransformer | FastTransformer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,13 +13,15 @@ from lotus2_ros.model.flow import FlowStep
 from lotus2_ros.model.inference.recent import Recent
 from lotus2_ros.model.latents import decode_latents, encode_images
 from lotus2_ros.model.loading import Lotus2Model
-from lotus2_ros.model.network import CORE_TIMESTEP
+from lotus2_ros.model.network import CORE_TIMESTEP, euler_step
 from lotus2_ros.model.tasks import TASKS
 from lotus2_ros.runtime.preprocess import Size, prepare_bytes, read_picture
 from lotus2_ros.runtime.recording import GraphMemory, Recording
 from lotus2_ros.runtime.stages import Stages
 from lotus2_ros.runtime.timing import StageClock
 from lotus2_ros.types import Float32Array, UInt8Array
+
+Made = TypeVar('Made')
 
 KEPT_SIZES = 4
 """Sizes of images whose recordings are kept; the one longest unused goes first."""
@@ -31,13 +33,15 @@ class RecordedStages(Stages):
     Bytes go from a pinned buffer to the network, and results to another one, inside the recordings.
     Several images at once run unrecorded. `recorded` in the clock's seconds says that a frame was
     slow because its size was new.
+
+    Attributes:
+        frames: memory of what runs on every frame.
     """
 
     def __init__(self, model: Lotus2Model, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__(model, device, dtype)
-        self._frames = GraphMemory(device)
-        self._steps = GraphMemory(device)
-        tasks = max(1, len(model.tasks))
+        self.frames, self._steps = GraphMemory(device), GraphMemory(device)
+        tasks = len(model.tasks)
         self._encoders: Recent[tuple[Size, ...], _Upload] = Recent(KEPT_SIZES)
         self._cores: Recent[Any, Recording] = Recent(KEPT_SIZES * tasks)
         self._movers: Recent[Any, Recording] = Recent(KEPT_SIZES * tasks)
@@ -49,9 +53,7 @@ class RecordedStages(Stages):
             return super().encode(images, sizes, clock)
         (image,) = images
         key = ((image.shape[0], image.shape[1]), *sizes)
-        upload = self._encoders.get(
-            key, lambda: self._timed(clock, lambda: _Upload(self, image, sizes))
-        )
+        upload = _kept(self._encoders, key, clock, lambda: _Upload(self, image, sizes))
         with clock.stage('encode'):
             return upload(image)
 
@@ -69,10 +71,9 @@ class RecordedStages(Stages):
                 refined: Tensor = network.lcm(fast.run(values, constants, turns))
                 return refined
 
-            return Recording(f'the {name} core', core, [latent], self._frames)
+            return Recording(f'the {name} core', core, [latent], self.frames)
 
-        key = name, *latent.shape
-        recording = self._cores.get(key, lambda: self._timed(clock, record))
+        recording = _kept(self._cores, (name, *latent.shape), clock, record)
         with clock.stage('core'):
             predicted: Tensor = recording(latent).clone()
         return predicted
@@ -90,9 +91,7 @@ class RecordedStages(Stages):
             turns = fast.turns(*latent.shape[2:])
 
             def mover(values: Tensor, constants: Tensor, delta: Tensor) -> Tensor:
-                velocity = fast.run(values, constants, turns)
-                moved: Tensor = (values.float() + delta * velocity.float()).to(values.dtype)
-                return moved
+                return euler_step(values, fast.run(values, constants, turns), delta)
 
             inputs = [latent, constants, delta]
             return Recording(f'the {name} sharpener', mover, inputs, self._steps)
@@ -104,10 +103,8 @@ class RecordedStages(Stages):
         """See `Stages`."""
         if len(latent) > 1:
             return super().picture(name, latent, size, clock)
-        download = self._decoders.get(
-            (name, *latent.shape, size),
-            lambda: self._timed(clock, lambda: _Download(self, name, latent, size)),
-        )
+        key = name, *latent.shape, size
+        download = _kept(self._decoders, key, clock, lambda: _Download(self, name, latent, size))
         with clock.stage('decode'):
             values: Float32Array = download(latent)
         return values
@@ -117,17 +114,19 @@ class RecordedStages(Stages):
         for kept in (self._encoders, self._cores, self._movers, self._decoders):
             kept.clear()
 
-    @property
-    def frames(self) -> GraphMemory:
-        """Memory of what runs on every frame."""
-        return self._frames
 
-    def _timed(self, clock: StageClock, record: Callable[[], Any]) -> Any:
+def _kept(
+    recent: Recent[Any, Made], key: Any, clock: StageClock, record: Callable[[], Made]
+) -> Made:
+    """What was recorded for a key, or is recorded now; the clock is told how long that took."""
+
+    def timed() -> Made:
         began = time.perf_counter()
-        made = record()
-        torch.cuda.synchronize(self.device)
+        made = record()  # returns when the device has finished it
         clock.add('recorded', time.perf_counter() - began)
         return made
+
+    return recent.get(key, timed)
 
 
 class _Upload:

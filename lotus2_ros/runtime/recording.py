@@ -25,18 +25,11 @@ class GraphMemory:
     products, which belong to the stream that was recorded.
     """
 
-    def __init__(self, device: torch.device, *, first: bool = False) -> None:
-        """Take a stream, on which recordings are made; it decides how urgent their kernels are.
-
-        Args:
-            device: a GPU.
-            first: their kernels go before those of other recordings that run meanwhile.
-        """
+    def __init__(self, device: torch.device) -> None:
         self.device = device
         with torch.cuda.device(device):
             self.pool = torch.cuda.graph_pool_handle()
-            least, greatest = torch.cuda.current_stream(device).priority_range()
-            self.stream = torch.cuda.Stream(device, priority=greatest if first else least)
+            self.stream = torch.cuda.Stream(device)
 
 
 class Recording:
@@ -62,19 +55,20 @@ class Recording:
         Raises:
             SelfCheckError: the recording computes something else.
         """
-        self._function = function  # holds what the graph reads
         with torch.cuda.device(memory.device):
-            self._inputs = tuple(x if x.is_pinned() else x.clone() for x in inputs)
+            held = tuple(x if x.is_pinned() else x.clone() for x in inputs)
+            self._inputs = tuple(x for x in held if not x.is_pinned())
+            self._reads = function, held  # must live as long as the graph
             memory.stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(memory.stream):
                 for _ in range(_WARM_UPS):
-                    expected = function(*self._inputs).clone()
+                    expected = function(*held).clone()
             memory.stream.synchronize()
             self._graph = torch.cuda.CUDAGraph()
             # A collection while recording could free another graph, which ends the recording.
             gc.collect()
             with torch.cuda.graph(self._graph, pool=memory.pool, stream=memory.stream):
-                self.output = function(*self._inputs)
+                self.output = function(*held)
             self._check(name, expected)
             torch.cuda.empty_cache()  # what only the warm-up needed
 
@@ -87,8 +81,7 @@ class Recording:
         Returns:
             The recording's own result: the next replay overwrites it.
         """
-        goals = [goal for goal in self._inputs if not goal.is_pinned()]
-        for goal, value in zip(goals, inputs, strict=True):
+        for goal, value in zip(self._inputs, inputs, strict=True):
             goal.copy_(value)
         self._graph.replay()
         return self.output

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lotus2_ros.model.inference.blocks import DoubleBlock, Heads, SingleBlock, Stream
@@ -171,5 +170,5 @@ def _activated(rows: Rows, sequences: Sequences, text: _FastStream, image: _Fast
                 sequences.rows(rows, of_text=of_text), cast('Tensor', place)
             )
     else:
-        hidden = F.gelu(_both(rows, sequences, text.up, image.up), approximate='tanh')
+        hidden = gelu_join(None, _both(rows, sequences, text.up, image.up))
     return _forms(hidden, image.down, text.down)

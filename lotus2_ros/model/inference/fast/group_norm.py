@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lotus2_ros.model.inference.fast import operations
+from lotus2_ros.model.inference.fast.images import check_layout, image_kernels, wide_sum
 
 _ROWS, _CHANNELS = 32, 64
 """Pixels and channels that a program holds at a time."""
@@ -44,11 +44,7 @@ class GroupNorm:
         """
         if operations.runs_kernels(image):
             return self._by_kernels(image, added)
-        wide = image.float()
-        if added is not None:
-            wide = wide + added.float()
-        if self._added_bias is not None:
-            wide = wide + self._added_bias[:, None, None]
+        wide = wide_sum(image, added, self._added_bias)
         if added is not None:
             wide = image.copy_(wide).float()
         wide = F.group_norm(wide, self._groups, self._weight.float(), self._bias.float(), self._eps)
@@ -56,7 +52,7 @@ class GroupNorm:
         return result.contiguous(memory_format=torch.channels_last)
 
     def _by_kernels(self, image: Tensor, added: Tensor | None) -> Tensor:
-        kernels: Any = importlib.import_module('lotus2_ros.model.inference.fast.image_kernels')
+        kernels = image_kernels()
         batch, channels, height, width = image.shape
         check_layout(image, added)
         pixels = height * width
@@ -101,14 +97,3 @@ class GroupNorm:
             image, factors, out, total, channels, ACTIVE=self._active, BLOCK=_VALUES
         )
         return out
-
-
-def check_layout(*images: Tensor | None) -> None:
-    """See that images are in the order that the kernels count in.
-
-    Raises:
-        ValueError: one is not channels last.
-    """
-    for image in images:
-        if image is not None and not image.is_contiguous(memory_format=torch.channels_last):
-            raise ValueError('the kernels want images in channels-last order')

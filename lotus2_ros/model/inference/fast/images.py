@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lotus2_ros.model.inference.fast import operations
-from lotus2_ros.model.inference.fast.group_norm import check_layout
 
 _VALUES = 4096
 _QUERIES = 2048
@@ -27,11 +26,11 @@ def summed(image: Tensor, added: Tensor | None, bias: Tensor | None) -> Tensor:
         bias: (C,) float32, or None.
     """
     if not operations.runs_kernels(image):
-        return _summed(image, added, bias)
+        return wide_sum(image, added, bias).to(image.dtype)
     check_layout(image, added)
     out = torch.empty_like(image)
     total = image.numel()
-    _kernels().sum_kernel[(-(-total // _VALUES),)](
+    image_kernels().sum_kernel[(-(-total // _VALUES),)](
         image,
         image if added is None else added,
         image if bias is None else bias,
@@ -54,12 +53,12 @@ def padded(image: Tensor, added: Tensor | None, bias: Tensor | None) -> Tensor:
         bias: (C,) float32, or None.
     """
     if not operations.runs_kernels(image):
-        return F.pad(_summed(image, added, bias), (0, 1, 0, 1))
+        return F.pad(wide_sum(image, added, bias).to(image.dtype), (0, 1, 0, 1))
     batch, channels, height, width = image.shape
     check_layout(image, added)
     out = _room(batch, channels, height + 1, width + 1, image)
     total = (height + 1) * (width + 1) * channels
-    _kernels().pad_kernel[(-(-total // _VALUES), batch)](
+    image_kernels().pad_kernel[(-(-total // _VALUES), batch)](
         image,
         image if added is None else added,
         image if bias is None else bias,
@@ -99,19 +98,31 @@ def softmax(scores: Tensor, factor: float, dtype: torch.dtype) -> Tensor:
         return torch.softmax(scores * factor, 1).to(dtype)
     count, width = scores.shape
     out = torch.empty(count, width, dtype=dtype, device=scores.device)
-    _kernels().softmax_kernel[(count,)](
+    image_kernels().softmax_kernel[(count,)](
         scores, out, width, factor, BLOCK=1 << (width - 1).bit_length(), num_warps=8
     )
     return out
 
 
-def _summed(image: Tensor, added: Tensor | None, bias: Tensor | None) -> Tensor:
+def wide_sum(image: Tensor, added: Tensor | None, bias: Tensor | None) -> Tensor:
+    """The sum in float32, as the kernels take it before they round; arguments: see `summed`."""
     wide = image.float()
     if added is not None:
         wide = wide + added.float()
     if bias is not None:
         wide = wide + bias[:, None, None]
-    return wide.to(image.dtype)
+    return wide
+
+
+def check_layout(*images: Tensor | None) -> None:
+    """See that images are in the order that the kernels count in.
+
+    Raises:
+        ValueError: one is not channels last.
+    """
+    for image in images:
+        if image is not None and not image.is_contiguous(memory_format=torch.channels_last):
+            raise ValueError('the kernels want images in channels-last order')
 
 
 def _room(batch: int, channels: int, height: int, width: int, like: Tensor) -> Tensor:
@@ -124,5 +135,6 @@ def _room(batch: int, channels: int, height: int, width: int, like: Tensor) -> T
     )
 
 
-def _kernels() -> Any:
+def image_kernels() -> Any:
+    """The kernels, imported where there is a GPU: Triton comes with torch's CUDA builds only."""
     return importlib.import_module('lotus2_ros.model.inference.fast.image_kernels')
