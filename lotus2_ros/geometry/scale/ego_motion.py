@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lotus2_ros.geometry.scale.quantile import median
+from lotus2_ros.geometry.scale.quantile import robust_sigma
 from lotus2_ros.types import Float32Array
 
 Float64Array = NDArray[np.float64]
@@ -86,7 +86,7 @@ def _robust(design: Float64Array, target: Float64Array, floor: float) -> Float64
             return None
         solution = np.asarray(found, dtype=np.float64)
         residual = np.abs(target - design @ solution)
-        scale = max(floor, 1.4826 * median(residual))
+        scale = max(floor, robust_sigma(residual))
         # Tukey's: what moves by itself does so together, and would pull at any other.
         weights = (1.0 - np.minimum(residual / (_TUKEY * scale), 1.0) ** 2) ** 2
     return solution if np.isfinite(solution).all() else None

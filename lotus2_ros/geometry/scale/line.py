@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lotus2_ros.geometry.scale.quantile import median, quantiles
+from lotus2_ros.geometry.scale.quantile import quantiles, robust_sigma
 from lotus2_ros.types import BoolArray
 
 Float64Array = NDArray[np.float64]
@@ -30,7 +30,6 @@ _SINGULAR = 1e-13
 _TUKEY = 4.685
 """Tukey's constant: 95% efficiency for normal errors (Huber and Ronchetti 2009)."""
 
-_MAD_TO_SIGMA = 1.4826
 _INLIER = 3.0
 _INDEPENDENT = 300
 """Points that count towards the covariance: neighbours err alike."""
@@ -144,7 +143,7 @@ def _refined(
     scale, information = 1.0, np.eye(2)
     for _ in range(_ITERATIONS):
         residual = np.abs(np.array([-slope, -level, 1.0]) @ table)
-        scale = max(1.0, _MAD_TO_SIGMA * median(residual))
+        scale = max(1.0, robust_sigma(residual))
         residual *= 1.0 / (_TUKEY * scale)
         np.minimum(residual, 1.0, out=residual)
         weights = (1.0 - residual * residual) ** 2

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lotus2_ros.geometry.scale.quantile import median
+from lotus2_ros.geometry.scale.quantile import robust_sigma
 
 Float64Array = NDArray[np.float64]
 
@@ -76,7 +76,7 @@ def fit_with_pose_error(
     normal = penalty
     for _ in range(_ITERATIONS):
         residual = np.abs(target - solution @ factors)
-        scale = max(1.0, 1.4826 * median(residual))
+        scale = max(1.0, robust_sigma(residual))
         residual *= 1.0 / (_TUKEY * scale)
         np.minimum(residual, 1.0, out=residual)
         weights = (1.0 - residual * residual) ** 2 / scale**2

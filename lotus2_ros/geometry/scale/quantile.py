@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+_MEDIAN_TO_SIGMA = 1.4826
+
 
 def quantiles(values: NDArray[np.floating], *shares: float) -> tuple[float, ...]:
     """The values at these shares of the order, each one of the values themselves.
@@ -29,3 +31,12 @@ def median(values: NDArray[np.floating]) -> float:
     """
     middle = len(values) // 2
     return float(np.partition(values, middle)[middle])
+
+
+def robust_sigma(sizes: NDArray[np.floating]) -> float:
+    """Standard deviation that the median size of normal errors stands for.
+
+    Args:
+        sizes: (N,) of the errors, without sign; finite, at least one.
+    """
+    return _MEDIAN_TO_SIGMA * median(sizes)

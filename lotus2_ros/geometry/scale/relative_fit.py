@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotus2_ros.geometry.scale.estimate import References, ScaleEstimate
-from lotus2_ros.geometry.scale.quantile import median
+from lotus2_ros.geometry.scale.quantile import median, robust_sigma
 from lotus2_ros.geometry.scale.sampling import bilinear
 from lotus2_ros.types import Float32Array
 
@@ -38,7 +38,6 @@ _SETTLED = 1e-4
 _FARTHEST = 0.005
 """Depth of 200 m, which stands for all that is predicted beyond, up to infinity [1/m]."""
 
-_MAD_TO_SIGMA = 1.4826
 _INLIER = 3.0
 _INDEPENDENT = 300
 """References that count towards the covariance: neighbours err alike."""
@@ -133,7 +132,7 @@ def refine(references: References, areas: Float64Array, start: ScaleEstimate) ->
         if abs(a - before[0]) <= _SETTLED * a and abs(b - before[1]) <= _SETTLED * a:
             break
     residual = np.abs(target - a * d - b)
-    scale = max(1.0, _MAD_TO_SIGMA * median(residual / sigma))
+    scale = max(1.0, robust_sigma(residual / sigma))
     inlier = residual < _INLIER * scale * sigma
     return replace(
         start,
@@ -165,7 +164,7 @@ def _covariance(
     """(2, 2) of (log a, b), with residuals as large as they are."""
     fitted, bound, error = _relative(a, b, d, target, sigma)
     noise = sigma / fitted
-    scale = max(1.0, _MAD_TO_SIGMA * median(error / noise))
+    scale = max(1.0, robust_sigma(error / noise))
     weights = areas * np.minimum(1.0, bound / np.maximum(error, 1e-12)) / (noise * fitted) ** 2
     # Unequal areas are worth fewer references (Kish 1965).
     worth = min(float(_INDEPENDENT), areas.sum() ** 2 / float(areas @ areas))
