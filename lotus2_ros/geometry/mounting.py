@@ -62,12 +62,19 @@ class Mounting:
     @property
     def optical_to_base(self) -> Float64Array:
         """(4, 4), points in the optical frame to the base frame."""
+        transform = self.body_to_base
+        transform[:3, :3] = transform[:3, :3] @ _BODY_FROM_OPTICAL
+        return transform
+
+    @property
+    def body_to_base(self) -> Float64Array:
+        """(4, 4), points in the sensor's body frame (x forward, y left, z up) to the base frame."""
         transform = np.eye(4)
         turn = np.eye(3)
         angles = (self.roll_deg, self.pitch_deg, self.yaw_deg)
         for axis, angle in zip(np.eye(3), angles, strict=True):
             turn = cv2.Rodrigues(axis * np.radians(angle))[0] @ turn
-        transform[:3, :3] = turn @ _BODY_FROM_OPTICAL
+        transform[:3, :3] = turn
         transform[:3, 3] = self.x, self.y, self.height
         return transform
 

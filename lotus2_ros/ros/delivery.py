@@ -74,10 +74,11 @@ class Delivery:
         if scaled.scale.is_missing:
             topics = topics.difference(plan.NEEDS_SCALE)
         mounted = None
-        if topics & plan.needs_pose(frame.settings):
+        posed = topics & plan.needs_pose(frame.settings)
+        if posed:
             found = self._scale.mounting(frame)
             if isinstance(found, NoScale):
-                topics = topics.difference(plan.needs_pose(frame.settings))
+                topics = topics.difference(posed)
             else:
                 mounted = found
         products = Products(frame, scaled.disparity, result.normals, scaled.scale, mounted)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
@@ -17,6 +16,7 @@ from lotus2_ros.ros.frame_timings import read_timings, timings_qos
 from lotus2_ros.ros.listening import Listening
 from lotus2_ros.ros.outputs import message_type
 from lotus2_ros.ros.recording import Arrival, Recording
+from lotus2_ros.ros.scale_readings import stamp_ns
 
 DIAGNOSTICS = '/diagnostics'
 _PATIENCE_S = 20.0
@@ -100,7 +100,7 @@ class LatencyListener(Listening):
 
         def receive(message: Any, info: dict[str, int]) -> None:
             now = clock.now().nanoseconds
-            arrival = Arrival(_nanoseconds(message.header.stamp), info['source_timestamp'], now)
+            arrival = Arrival(stamp_ns(message), info['source_timestamp'], now)
             with self._lock:
                 self._recording.arrivals[topic].append(arrival)
                 if topic == DIAGNOSTICS and message.status:
@@ -113,12 +113,8 @@ class LatencyListener(Listening):
         stages, sharp = read_timings(message)
         with self._lock:
             kept = self._recording.sharp if sharp else self._recording.core
-            kept[_nanoseconds(message.header.stamp)] = stages
+            kept[stamp_ns(message)] = stages
 
     def _on_camera(self, message: CameraInfo) -> None:
         with self._lock:
-            self._recording.sent.append(_nanoseconds(message.header.stamp))
-
-
-def _nanoseconds(stamp: Time) -> int:
-    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+            self._recording.sent.append(stamp_ns(message))

@@ -22,9 +22,6 @@ from lotus2_ros.types import Float32Array
 
 Float64Array = NDArray[np.float64]
 
-_BODY = np.array([[0.0, 0.0, 1.0, 0.0], [-1.0, 0, 0, 0], [0, -1.0, 0, 0], [0, 0, 0, 1.0]])
-"""Optical frame -> body frame (x forward, y left, z up) of the same place."""
-
 
 class PlacedScan(NamedTuple):
     """A scan with its poses, and what is known of the motion during it, for people."""
@@ -110,12 +107,11 @@ class _Poses(NamedTuple):
 
 def lidar_to_base(settings: NodeSettings) -> Float64Array:
     """(4, 4), lidar (x forward, y left, z up) -> base_frame, by parameters."""
-    placed = Mounting(
+    return Mounting(
         height=settings.lidar_z,
         x=settings.lidar_x,
         y=settings.lidar_y,
         roll_deg=settings.lidar_roll_deg,
         pitch_deg=settings.lidar_pitch_deg,
         yaw_deg=settings.lidar_yaw_deg,
-    )
-    return np.asarray(placed.optical_to_base @ inverse(_BODY), dtype=np.float64)
+    ).body_to_base

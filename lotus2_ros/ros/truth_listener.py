@@ -105,11 +105,7 @@ class TruthListener(Listening):
         subscribe(Image, f'{truth}/depth', lambda m, x: setattr(m, 'depth', _pixels(x)))
         subscribe(Image, f'{truth}/normals', lambda m, x: setattr(m, 'normals', _pixels(x)))
         subscribe(CameraInfo, f'{truth}/camera_info', lambda m, x: setattr(m, 'camera', _camera(x)))
-        subscribe(
-            PoseStamped,
-            f'{truth}/camera_pose',
-            lambda m, x: setattr(m, 'on_base', read_pose(x.pose)),
-        )
+        subscribe(PoseStamped, f'{truth}/camera_pose', _keep_pose)
         subscribe(Image, image, lambda m, x: setattr(m, 'image', _pixels(x)))
         for topic in JUDGED:
             subscribe(message_type(topic), f'{node}/{topic}', self._keeper(topic))
