@@ -11,7 +11,7 @@ from sensor_msgs.msg import PointCloud2
 from lotus2_ros.geometry.mounting import Mounting
 from lotus2_ros.geometry.rigid import inverse
 from lotus2_ros.geometry.scale.estimate import NoScale
-from lotus2_ros.geometry.scale.lidar_source import LidarScan
+from lotus2_ros.geometry.scale.lidar_points import LidarScan
 from lotus2_ros.ros.mounting import mounting
 from lotus2_ros.ros.scale_feeds import ReferenceFeeds
 from lotus2_ros.ros.scale_history import Predicted

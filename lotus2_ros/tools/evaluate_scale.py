@@ -28,7 +28,8 @@ from lotus2_ros.geometry.scale.estimate import NoScale, ScaleEstimate
 from lotus2_ros.geometry.scale.frame_alignment import FrameAligner
 from lotus2_ros.geometry.scale.fusion import fuse
 from lotus2_ros.geometry.scale.ground_source import ground_scale
-from lotus2_ros.geometry.scale.lidar_source import LidarScan, lidar_scale
+from lotus2_ros.geometry.scale.lidar_points import LidarScan
+from lotus2_ros.geometry.scale.lidar_source import lidar_scale
 from lotus2_ros.geometry.scale.odometry_source import odometry_scale
 from lotus2_ros.geometry.scale.tracker import ScaleReport, ScaleState, ScaleTracker
 from lotus2_ros.geometry.scale.transition import NoTransition

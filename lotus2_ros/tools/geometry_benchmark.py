@@ -29,7 +29,8 @@ from lotus2_ros.geometry.scale.depth_source import depth_scale
 from lotus2_ros.geometry.scale.estimate import ScaleEstimate
 from lotus2_ros.geometry.scale.frame_alignment import FrameAligner
 from lotus2_ros.geometry.scale.ground_source import ground_scale
-from lotus2_ros.geometry.scale.lidar_source import LidarScan, lidar_scale
+from lotus2_ros.geometry.scale.lidar_points import LidarScan
+from lotus2_ros.geometry.scale.lidar_source import lidar_scale
 from lotus2_ros.geometry.scale.odometry_source import odometry_scale
 from lotus2_ros.geometry.scale.tracker import ScaleTracker
 from lotus2_ros.geometry.tracking import track_features

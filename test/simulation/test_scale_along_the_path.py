@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from lotus2_ros.geometry.scale.estimate import ScaleEstimate
-from lotus2_ros.geometry.scale.lidar_source import LidarScan, lidar_scale
+from lotus2_ros.geometry.scale.lidar_points import LidarScan
+from lotus2_ros.geometry.scale.lidar_source import lidar_scale
 from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.settings import SimulationSettings
 from lotus2_ros.simulation.robot import SimulatedRobot

@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.geometry.lens import PINHOLE, Lens
-from lotus2_ros.geometry.occlusion import occluded_points
-from lotus2_ros.geometry.rigid import (
-    from_rotation_vector,
-    is_rigid,
-    transform_moving_points,
-    transform_points,
-)
+from lotus2_ros.geometry.rigid import from_rotation_vector, transform_points
 from lotus2_ros.geometry.scale.estimate import NoScale, References, ScaleEstimate
 from lotus2_ros.geometry.scale.fit import fit_scale
+from lotus2_ros.geometry.scale.lidar_points import (
+    NEAREST,
+    LidarScan,
+    points_in_camera,
+    visible_points,
+)
 from lotus2_ros.geometry.scale.pose_refinement import (
     JointFit,
     fit_with_pose_error,
@@ -34,15 +34,6 @@ Float64Array = NDArray[np.float64]
 _FEWEST = 30
 _MOST = 600
 """Points that are fitted; more cost time and, against errors they share, gain nothing."""
-
-_MOST_LOOKED_AT = 5000
-"""Points in front of the camera that are projected; occlusion is told as well with these."""
-
-_MOST_READ = 16_000
-"""Points of the whole turn; of a clustered cloud, enough are in front of the camera then too."""
-
-_NEAREST = 0.05
-"""Nearer returns are the sensor itself, or zeros that stand for no return [m]."""
 
 _FARTHEST = 0.005
 """200 m: no lidar sees farther [1/m]."""
@@ -70,26 +61,6 @@ class LidarNoise:
     range_m: float = 0.01
     rotation_deg: float = 1.0
     translation_m: float = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class LidarScan:
-    """Points and where the sensor was.
-
-    Attributes:
-        points: (N, 3) in the sensor frame at each point's own time [m]; NaN and zeros are no
-            returns.
-        to_camera: (4, 4), sensor at the beginning of the scan -> optical frame at the time of the
-            image. The caller takes care of stamps and frames.
-        to_camera_end: the same for the end of the scan; None if nothing moved.
-        fraction: (N,) time of each point, 0 at the beginning, 1 at the end; needed with
-            `to_camera_end`.
-    """
-
-    points: NDArray[np.floating]
-    to_camera: Float64Array
-    to_camera_end: Float64Array | None = None
-    fraction: NDArray[np.floating] | None = None
 
 
 def lidar_scale(
@@ -120,90 +91,16 @@ def lidar_scale(
         what `fit_scale` says.
     """
     noise = noise or LidarNoise()
-    points = points_in_camera(scan, seed)
+    points = points_in_camera(scan, enough=_MOST, seed=seed)
     if isinstance(points, NoScale):
         return points
     if disparity.shape != (intrinsics.height, intrinsics.width):
         return NoScale('camera of another size')
-    visible = _visible(points, intrinsics, lens)
+    visible = visible_points(points, intrinsics, lens)
     if len(visible) == 0:
         return NoScale('lidar out of view')
     chosen = np.random.default_rng(seed).permutation(len(visible))[:_MOST]
     return _refined(disparity, visible[chosen], intrinsics, lens, noise, seed)
-
-
-def points_in_camera(scan: LidarScan, seed: int = 0) -> Float64Array | NoScale:
-    """Valid points in front of the camera, in the optical frame at the time of the image.
-
-    Returns:
-        (M, 3) float64 [m], of many only some; or why there are none, see `lidar_scale`.
-    """
-    points = np.asarray(scan.points)
-    if points.size == 0:
-        return NoScale('empty cloud')
-    if points.ndim != 2 or points.shape[1] != 3:
-        return NoScale('no valid points')
-    if not is_rigid(scan.to_camera):
-        return NoScale('bad transform')
-    if scan.to_camera_end is not None:
-        if not is_rigid(scan.to_camera_end):
-            return NoScale('bad transform')
-        if scan.fraction is None or scan.fraction.shape != (len(points),):
-            return NoScale('bad point times')
-    rng = np.random.default_rng(seed)
-    read = _some(np.arange(len(points)), _MOST_READ, rng)
-    found = _in_front(scan, read)
-    if len(read) < len(points) and (isinstance(found, NoScale) or len(found) < _MOST):
-        # Nearly all of the cloud is no return, or behind the camera.
-        found = _in_front(scan, np.arange(len(points)))
-    if isinstance(found, NoScale):
-        return found
-    chosen = _some(found, _MOST_LOOKED_AT, rng)
-    if scan.to_camera_end is None or scan.fraction is None:
-        return transform_points(scan.to_camera, points[chosen])
-    fraction = scan.fraction[chosen].astype(np.float64)
-    return transform_moving_points(scan.to_camera, scan.to_camera_end, fraction, points[chosen])
-
-
-def _in_front(scan: LidarScan, read: NDArray[np.intp]) -> NDArray[np.intp] | NoScale:
-    """Which of these points are returns in front of the camera, at either end of the scan."""
-    x, y, z = np.ascontiguousarray(np.asarray(scan.points)[read].T)
-    with np.errstate(invalid='ignore', over='ignore'):
-        squared = x * x + y * y + z * z
-        valid = np.isfinite(squared) & (squared > _NEAREST**2)
-        if not valid.any():
-            return NoScale('no valid points')
-        front = np.zeros_like(valid)
-        for pose in (scan.to_camera, scan.to_camera_end):
-            if pose is not None:
-                row = pose[2].astype(x.dtype)
-                front |= x * row[0] + y * row[1] + z * row[2] + row[3] > 0.0
-    if scan.to_camera_end is not None and scan.fraction is not None:
-        valid &= np.isfinite(scan.fraction[read])
-        if not valid.any():
-            return NoScale('bad point times')
-    return np.asarray(read[valid & front], dtype=np.intp)
-
-
-def _some(places: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """At most so many of them, one of each run: no line is left out."""
-    if len(places) <= most:
-        return places
-    run = len(places) / most
-    chosen: NDArray[np.intp] = ((np.arange(most) + rng.random(most)) * run).astype(np.intp)
-    return places[chosen]
-
-
-def _visible(points: Float64Array, intrinsics: Intrinsics, lens: Lens) -> Float64Array:
-    """Points that the camera sees: inside its image and not behind nearer ones."""
-    pixels = lens.project(points, intrinsics)
-    size = (intrinsics.width, intrinsics.height)
-    column, row = pixels[:, 0], pixels[:, 1]
-    # NaN compares false.
-    inside = (column > -0.5) & (column < size[0] - 0.5) & (row > -0.5) & (row < size[1] - 0.5)
-    places = np.flatnonzero(inside)
-    hidden = occluded_points(pixels[places], points[places, 2], size)
-    return points[places[~hidden]]
 
 
 def _refined(
@@ -247,7 +144,7 @@ def _refined(
         return estimate
     moved = (1.0 - share) * joint.pose
     points = transform_points(from_rotation_vector(moved[:3], moved[3:]), points)
-    inverse_depth = 1.0 / np.maximum(points[:, 2], _NEAREST)
+    inverse_depth = 1.0 / np.maximum(points[:, 2], NEAREST)
     pixels, sigma = lens.project(points, intrinsics), _range_sigma(noise, inverse_depth)
     inclusive = refine_over_image(disparity, pixels, inverse_depth, sigma, estimate)
     return mixed(estimate, inclusive, share)

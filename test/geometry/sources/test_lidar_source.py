@@ -13,7 +13,8 @@ from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.geometry.lens import Lens
 from lotus2_ros.geometry.rigid import from_rotation_vector, transform_points
 from lotus2_ros.geometry.scale.estimate import NoScale, ScaleEstimate
-from lotus2_ros.geometry.scale.lidar_source import LidarNoise, LidarScan, lidar_scale
+from lotus2_ros.geometry.scale.lidar_points import LidarScan
+from lotus2_ros.geometry.scale.lidar_source import LidarNoise, lidar_scale
 
 LIDAR_TO_LEVEL = LIDAR_AXES.copy()
 LIDAR_TO_LEVEL[:3, 3] = [0.05, -0.1, -0.1]
