@@ -19,6 +19,7 @@ import torch
 
 from lotus2_ros.errors import Lotus2Error, SettingsError
 from lotus2_ros.geometry.colormap import colorize_disparity
+from lotus2_ros.tools.json_files import write_json
 from lotus2_ros.training.settings import TrainingSettings
 from lotus2_ros.types import AnyArray, UInt8Array
 
@@ -153,7 +154,7 @@ class _Results:
         }
         content = {'about': self._about, 'variants': variants}
         partial = self._figures.with_suffix('.partial')
-        partial.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+        write_json(partial, content)
         partial.replace(self._figures)
         print(self.table(), flush=True)
 

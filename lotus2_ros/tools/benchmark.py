@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import platform
 import time
@@ -26,7 +25,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lotus2_ros.errors import Lotus2Error, ModelFileError, SettingsError
+from lotus2_ros.errors import ModelFileError, SettingsError
 from lotus2_ros.photographs import SAMPLES, photographs_in
 from lotus2_ros.settings import ModelSettings, NodeSettings
 from lotus2_ros.tools.benchmark_report import plot_report, print_report
@@ -40,6 +39,7 @@ from lotus2_ros.tools.benchmark_runs import (
     reset_memory,
     time_case,
 )
+from lotus2_ros.tools.json_files import write_json
 from lotus2_ros.tools.model_arguments import add_model_arguments, load_predictor, model_settings
 from lotus2_ros.tools.sizes import parse_size
 from lotus2_ros.types import Prediction
@@ -127,10 +127,7 @@ def run(args: argparse.Namespace) -> int:
         report['modes'].append(_measure_baseline(args, settings, cases))
     print_report(report)
     if args.json is not None:
-        try:
-            args.json.write_text(json.dumps(report, indent=2) + '\n')
-        except OSError as error:
-            raise Lotus2Error(f'{args.json}: cannot be written: {error.strerror}') from error
+        write_json(args.json, report)
     if args.plot is not None:
         plot_report(args.plot, report)
     return 0

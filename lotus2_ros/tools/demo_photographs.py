@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.photographs import SAMPLES, photographs_in, read_photograph, write_picture
+from lotus2_ros.tools.json_files import write_json
 
 SIZE = (640, 480)
 
@@ -49,7 +49,7 @@ def _add_motorcycle(path: Path, folder: Path) -> None:
     write_picture(folder / 'motorcycle.png', np.asarray(resized, dtype=np.uint8))
     scaled = cut.scaled(*SIZE)
     about = {'fx': scaled.fx, 'fy': scaled.fy, 'cx': scaled.cx, 'cy': scaled.cy}
-    (folder / 'cameras.json').write_text(json.dumps({'motorcycle.png': about}))
+    write_json(folder / 'cameras.json', {'motorcycle.png': about})
 
 
 def _scikit_image_file(path: Path) -> Path | None:

@@ -38,10 +38,10 @@ from lotus2_ros.tools.evaluation_choice import (
 from lotus2_ros.tools.evaluation_files import (
     plain,
     plain_steadiness,
-    write_json,
     write_results,
     write_steadiness,
 )
+from lotus2_ros.tools.json_files import write_json
 from lotus2_ros.training.evaluation.benchmark import Benchmark
 from lotus2_ros.training.evaluation.errors import EvaluationError
 from lotus2_ros.training.evaluation.running import evaluate

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from lotus2_ros.errors import Lotus2Error, SettingsError, WorkerError
 from lotus2_ros.settings import NodeSettings
-from lotus2_ros.tools.evaluation_files import write_json
+from lotus2_ros.tools.json_files import write_json
 from lotus2_ros.tools.live_report import LiveReport, print_summary
 
 _FIRST_S = 60.0

@@ -19,7 +19,7 @@ from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.settings import NodeSettings, SimulationSettings
 from lotus2_ros.simulation.occupancy import compare, published_clouds, true_space
 from lotus2_ros.simulation.robot import SimulatedRobot
-from lotus2_ros.tools.evaluation_files import write_json
+from lotus2_ros.tools.json_files import write_json
 from lotus2_ros.types import Float32Array
 
 FOUND, MARKED = 0.95, 0.01

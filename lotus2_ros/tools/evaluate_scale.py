@@ -38,7 +38,7 @@ from lotus2_ros.ros.pictures import grey_of, picture_size
 from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.settings import NodeSettings
 from lotus2_ros.simulation.robot import SimulatedRobot
-from lotus2_ros.tools.evaluation_files import write_json
+from lotus2_ros.tools.json_files import write_json
 from lotus2_ros.tools.live_figures import depth_figures, oracle_abs_rel
 from lotus2_ros.tools.world_modes import robot_settings
 from lotus2_ros.types import Float32Array, UInt8Array

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -93,15 +92,6 @@ def plain(benchmark: Benchmark, result: Result) -> dict[str, Any]:
         'worst_depth': [{'name': w.name, 'abs_rel': w.error} for w in result.worst_depth],
         'worst_normals': [{'name': w.name, 'mean': w.error} for w in result.worst_normals],
     }
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write plain data, readable and in the order given.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    path.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
 
 
 def _write_samples(path: Path, result: Result) -> None:

@@ -9,7 +9,6 @@ others use too, waiting lengthens the first and what they do to caches and clock
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lotus2_ros.errors import Lotus2Error, SettingsError
+from lotus2_ros.errors import SettingsError
 from lotus2_ros.geometry.edges import flying_pixels
 from lotus2_ros.geometry.ground_plane import GroundPlane
 from lotus2_ros.geometry.intrinsics import Intrinsics
@@ -34,6 +33,7 @@ from lotus2_ros.geometry.scale.lidar_source import lidar_scale
 from lotus2_ros.geometry.scale.odometry_source import odometry_scale
 from lotus2_ros.geometry.scale.tracker import ScaleTracker
 from lotus2_ros.geometry.tracking import track_features
+from lotus2_ros.tools.json_files import write_json
 from lotus2_ros.types import Float32Array, UInt8Array
 
 Float64Array = NDArray[np.float64]
@@ -98,10 +98,7 @@ def run(args: argparse.Namespace) -> int:
     for name, (wall, cpu, tenth) in figures.items():
         print(f'{name:32} {wall:7.2f} ms   processor {cpu:7.2f} ms, at best {tenth:7.2f} ms')
     if args.json is not None:
-        try:
-            args.json.write_text(json.dumps(figures, indent=2) + '\n')
-        except OSError as error:
-            raise Lotus2Error(f'{args.json}: cannot be written: {error.strerror}') from error
+        write_json(args.json, figures)
     return 0
 
 

@@ -28,6 +28,7 @@ from lotus2_ros.errors import Lotus2Error, SettingsError
 from lotus2_ros.ros import plan
 from lotus2_ros.ros.transports import chosen_transports
 from lotus2_ros.settings import NodeSettings, PlayerSettings
+from lotus2_ros.tools.json_files import write_json
 from lotus2_ros.tools.model_arguments import add_model_arguments, model_settings
 from lotus2_ros.tools.node_report import print_node_report
 from lotus2_ros.tools.node_run import NodeRun, Stop
@@ -135,7 +136,8 @@ def run(args: argparse.Namespace) -> int:
         report = _measure(args, settings, camera, nodes[: 1 if args.no_restart else 2], stop)
     report['camera'] = {'size': [width, height], 'rate': args.rate, 'source': args.source}
     print_node_report(report)
-    _write(args.json, report)
+    if args.json is not None:
+        write_json(args.json, report)
     missing = _missing(report)
     if missing:
         print(f'nothing came on: {", ".join(missing)}', file=sys.stderr)
@@ -253,12 +255,3 @@ def _machine() -> dict[str, str]:
         'python': platform.python_version(),
         'transports': chosen_transports(os.environ),
     }
-
-
-def _write(path: Path | None, report: dict[str, Any]) -> None:
-    if path is None:
-        return
-    try:
-        path.write_text(json.dumps(report, indent=2) + '\n')
-    except OSError as error:
-        raise Lotus2Error(f'{path}: cannot be written: {error.strerror}') from error

@@ -7,7 +7,6 @@ such a model predicts means nothing. The same seed gives the same files on the s
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import shutil
 import tempfile
@@ -28,6 +27,7 @@ from lotus2_ros.model.lora import PREFIX, target_modules
 from lotus2_ros.model.prepared.writing import Entry, write_weights
 from lotus2_ros.model.prompt import POOLED_KEY, PROMPT_FILE, PROMPT_KEY, TEXT_TOKENS
 from lotus2_ros.model.tasks import TASKS
+from lotus2_ros.tools.json_files import write_json
 from lotus2_ros.tools.progress import progress_bars
 
 RANKS = {'depth': 128, 'normals': 256}
@@ -207,7 +207,7 @@ def _write_configs(out: Path, transformer: Mapping[str, Any], vae: Mapping[str, 
     for name, content in files.items():
         path = out / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+        write_json(path, content)
 
 
 def _stem(file: str) -> str:

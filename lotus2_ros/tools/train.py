@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import tempfile
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import torch
 
 from lotus2_ros.errors import SettingsError
 from lotus2_ros.tools import ablation
+from lotus2_ros.tools.json_files import write_json
 from lotus2_ros.training.nano import STAGES, NanoTraining
 from lotus2_ros.training.settings import TrainingSettings
 
@@ -164,7 +164,7 @@ def _run_measuring(args: argparse.Namespace) -> int:
         about = measure.report(stage, settings, size, rows)
         about['coarse_latents_cached'] = args.stage == 'sharpener' and not args.uncached
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(about, indent=2) + '\n', encoding='utf-8')
+        write_json(args.out, about)
     return 0
 
 

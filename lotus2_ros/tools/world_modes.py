@@ -8,7 +8,7 @@ from typing import Any
 
 from lotus2_ros.errors import SettingsError
 from lotus2_ros.settings import NodeSettings, SimulationSettings
-from lotus2_ros.tools.evaluation_files import write_json
+from lotus2_ros.tools.json_files import write_json
 
 _COLUMNS = (
     ('metric AbsRel', 'abs_rel', '.3f'),
