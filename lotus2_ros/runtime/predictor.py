@@ -102,6 +102,11 @@ class Lotus2Predictor:
         """Where the model is."""
         return self._stages.device
 
+    @property
+    def runs_beside(self) -> bool:
+        """Whether sharpening steps can run beside frames: on a GPU, with acceleration."""
+        return self._stages.runs_beside
+
     def info(self) -> dict[str, Any]:
         """What is loaded, as plain JSON data; sizes in pixels and bytes."""
         on_gpu = self._stages.device.type == 'cuda'
@@ -231,7 +236,12 @@ class Lotus2Predictor:
         return self._stages.finish([state], _output_size(output_size, state))[0]
 
     def sharpen(
-        self, state: CoreState, steps: int, tasks: Sequence[str] | None = None
+        self,
+        state: CoreState,
+        steps: int,
+        tasks: Sequence[str] | None = None,
+        *,
+        beside: bool = False,
     ) -> SharpenJob:
         """Prepare sharpening a core state, one step at a time; computes nothing yet.
 
@@ -239,15 +249,19 @@ class Lotus2Predictor:
             state: of the core predictor; it is left as it is.
             steps: Euler steps, 1 to 10.
             tasks: which of the state's tasks; None is all.
+            beside: steps run beside frames, at a lower priority, see `runs_beside`.
 
         Raises:
-            SettingsError: the sharpener is not loaded, or steps or a task are not possible.
+            SettingsError: the sharpener is not loaded, steps or a task are not possible, or steps
+                cannot run beside frames.
         """
         names = _check_tasks(tuple(state.latents) if tasks is None else tasks, tuple(state.latents))
         if steps < 1:
             raise SettingsError(f'sharpen_steps is {steps}; allowed: 1 to {MAX_STEPS}')
         self._check_request(names, steps)
-        return SharpenJob(self._stages, state, steps, names)
+        if beside and not self.runs_beside:
+            raise SettingsError('sharpening runs beside frames on a GPU with acceleration only')
+        return SharpenJob(self._stages, state, steps, names, beside=beside)
 
     def _working_sizes(self, image: UInt8Array, max_side: int | None) -> list[Size]:
         _check_max_side(max_side)

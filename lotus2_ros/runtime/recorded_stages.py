@@ -15,9 +15,10 @@ from lotus2_ros.model.latents import decode_latents, encode_images
 from lotus2_ros.model.loading import Lotus2Model
 from lotus2_ros.model.network import CORE_TIMESTEP, euler_step
 from lotus2_ros.model.tasks import TASKS
+from lotus2_ros.runtime.device import reproducible
 from lotus2_ros.runtime.preprocess import Size, prepare_bytes, read_picture
 from lotus2_ros.runtime.recording import GraphMemory, Recording
-from lotus2_ros.runtime.stages import Stages
+from lotus2_ros.runtime.stages import Stages, Step
 from lotus2_ros.runtime.timing import StageClock
 from lotus2_ros.types import Float32Array, UInt8Array
 
@@ -38,9 +39,13 @@ class RecordedStages(Stages):
         frames: memory of what runs on every frame.
     """
 
+    runs_beside = True
+
     def __init__(self, model: Lotus2Model, device: torch.device, dtype: torch.dtype) -> None:
         super().__init__(model, device, dtype)
-        self.frames, self._steps = GraphMemory(device), GraphMemory(device)
+        self.frames = GraphMemory(device, urgent=True)
+        self._steps = GraphMemory(device)
+        self._aside = torch.cuda.Stream(device)
         tasks = len(model.tasks)
         self._encoders: Recent[tuple[Size, ...], _Upload] = Recent(KEPT_SIZES)
         self._cores: Recent[Any, Recording] = Recent(KEPT_SIZES * tasks)
@@ -99,6 +104,16 @@ class RecordedStages(Stages):
         key = name, *latent.shape
         return self._movers.get(key, record)(latent, constants, delta).clone()
 
+    def begin(self, name: str, latent: Tensor, step: FlowStep, clock: StageClock) -> Step:
+        """See `Stages`: beside frames, whose kernels go first."""
+        self._aside.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.inference_mode(), reproducible(self.device), torch.cuda.stream(self._aside):
+            with clock.stage('sharpen'):
+                moved = self.move(name, latent, step)
+            ended = torch.cuda.Event()
+            ended.record()
+        return Step(moved, ended.query)
+
     def picture(self, name: str, latent: Tensor, size: Size, clock: StageClock) -> Float32Array:
         """See `Stages`."""
         if len(latent) > 1:
@@ -111,6 +126,7 @@ class RecordedStages(Stages):
 
     def forget(self) -> None:
         """Let go of all recordings and their memory."""
+        self._aside.synchronize()  # a step may be under way
         for kept in (self._encoders, self._cores, self._movers, self._decoders):
             kept.clear()
 

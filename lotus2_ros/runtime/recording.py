@@ -25,11 +25,18 @@ class GraphMemory:
     products, which belong to the stream that was recorded.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, urgent: bool = False) -> None:
+        """Take a stream, on which recordings are made; its priority is that of their kernels.
+
+        Args:
+            device: a GPU.
+            urgent: their kernels go before those of other recordings that run meanwhile.
+        """
         self.device = device
         with torch.cuda.device(device):
             self.pool = torch.cuda.graph_pool_handle()
-            self.stream = torch.cuda.Stream(device)
+            lowest, highest = torch.cuda.current_stream(device).priority_range()
+            self.stream = torch.cuda.Stream(device, priority=highest if urgent else lowest)
 
 
 class Recording:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -31,7 +32,10 @@ class Job(Protocol):
         """Steps in all."""
 
     def step(self) -> None:
-        """Take one step."""
+        """Take one step, or begin it."""
+
+    def poll(self) -> bool:
+        """Whether a step that was begun is still under way."""
 
     def finish(self, output_size: tuple[int, int] | None = None) -> Prediction:
         """Decode."""
@@ -53,7 +57,9 @@ class Predictor(Protocol):
     ) -> Prediction:
         """Decode a state."""
 
-    def sharpen(self, state: Any, steps: int, tasks: Sequence[str] | None = None) -> Job:
+    def sharpen(
+        self, state: Any, steps: int, tasks: Sequence[str] | None = None, *, beside: bool = False
+    ) -> Job:
         """Prepare sharpening a state."""
 
 
@@ -101,6 +107,9 @@ class TwoRateScheduler:
     put between two frames as often as is needed for the sharpening to end within its period, and
     no oftener: otherwise a camera faster than the model would never see a sharpened result.
 
+    Where steps run beside frames, a frame waits for none: what is said above of taking a step then
+    goes for beginning one, and the next begins only once the last has ended.
+
     It draws no threads and does no I/O: `run_once` is called again and again from one thread.
     """
 
@@ -110,6 +119,7 @@ class TwoRateScheduler:
         *,
         take_frame: Callable[[], FrameJob | None],
         emit: Callable[[FrameJob, Prediction, bool], None],
+        beside: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Put the parts together.
@@ -118,11 +128,13 @@ class TwoRateScheduler:
             predictor: does the work.
             take_frame: gives the newest waiting frame once, or None.
             emit: takes a frame, its prediction, and True if that is a sharpened one.
+            beside: sharpening steps run beside frames, which the predictor must be able to.
             clock: seconds, never going back.
         """
         self._predictor = predictor
         self._take_frame = take_frame
         self._emit = emit
+        self._beside = beside
         self._clock = clock
         self._period_s: float | None = None
         self._steps = MAX_STEPS
@@ -136,6 +148,11 @@ class TwoRateScheduler:
     def sharpening(self) -> FrameJob | None:
         """The frame being sharpened."""
         return self._sharp.frame if self._sharp else None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether, as last seen, a sharpening step is under way: there may be work any moment."""
+        return self._sharp is not None and self._sharp.under_way
 
     @property
     def failed(self) -> Failure | None:
@@ -180,17 +197,27 @@ class TwoRateScheduler:
             True if there was anything to do.
         """
         self._failed = None
-        if self._sharp is not None and self._frame_was_last and self._sharp.is_late(self._clock()):
-            self._advance(self._sharp)
+        sharp = self._ready_sharpening()
+        if sharp is not None and self._frame_was_last and sharp.is_late(self._clock()):
+            self._advance(sharp)
             return True
         frame = self._take_frame()
         if frame is not None:
             self._run_frame(frame)
             return True
-        if self._sharp is not None:
-            self._advance(self._sharp)
+        if sharp is not None:
+            self._advance(sharp)
             return True
         return False
+
+    def _ready_sharpening(self) -> _Sharpening | None:
+        """The sharpening, if there is one and its next piece of work can begin."""
+        sharp = self._sharp
+        if sharp is None:
+            return None
+        with self._working_on(sharp):
+            sharp.under_way = sharp.job.poll()
+        return None if sharp.under_way else sharp
 
     def _run_frame(self, frame: FrameJob) -> None:
         self._frame_was_last = True
@@ -224,19 +251,25 @@ class TwoRateScheduler:
         period_s = REQUEST_PERIOD_S if self._period_s is None else self._period_s
         self._requested = False
         self._last_start_s = self._clock()
-        job = self._predictor.sharpen(state, self._steps, frame.sharp_tasks)
+        job = self._predictor.sharpen(state, self._steps, frame.sharp_tasks, beside=self._beside)
         self._sharp = _Sharpening(frame, job, self._last_start_s, period_s)
 
     def _advance(self, sharp: _Sharpening) -> None:
-        """Take one step, or decode once all are taken."""
+        """Take or begin one step, or decode once all are taken."""
         self._frame_was_last = False
-        self._failed = Failure(sharp.frame, sharp=True)
-        try:
+        with self._working_on(sharp):
             if not sharp.job.done:
                 sharp.job.step()
             else:
                 self._sharp = None
                 self._emit(sharp.frame, sharp.job.finish(sharp.frame.output_size), True)
+
+    @contextmanager
+    def _working_on(self, sharp: _Sharpening) -> Iterator[None]:
+        """A sharpening that fails is given up, and it is told which frame it was of."""
+        self._failed = Failure(sharp.frame, sharp=True)
+        try:
+            yield
         except BaseException:
             self._sharp = None
             raise
@@ -251,6 +284,7 @@ class _Sharpening:
     job: Job
     started_s: float
     period_s: float
+    under_way: bool = False
 
     def is_late(self, now_s: float) -> bool:
         """True if its steps, decoding included, are behind an even spread over the period."""

@@ -1,11 +1,11 @@
-"""Sharpening one image a step at a time, so that other work may come between."""
+"""Sharpening one image a step at a time, so that other work may come between, or run beside."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from lotus2_ros.runtime.preprocess import Size
-from lotus2_ros.runtime.stages import CoreState, Stages
+from lotus2_ros.runtime.stages import CoreState, Stages, Step
 from lotus2_ros.runtime.timing import StageClock
 from lotus2_ros.types import Prediction
 
@@ -13,13 +13,31 @@ from lotus2_ros.types import Prediction
 class SharpenJob:
     """Sharpening of one image, taken one transformer call at a time.
 
-    Between two calls anything else may run on the same predictor.
+    Between two calls anything else may run on the same predictor; beside them, frames may.
     """
 
-    def __init__(self, stages: Stages, state: CoreState, steps: int, tasks: Sequence[str]) -> None:
+    def __init__(
+        self,
+        stages: Stages,
+        state: CoreState,
+        steps: int,
+        tasks: Sequence[str],
+        *,
+        beside: bool = False,
+    ) -> None:
+        """Plan the steps.
+
+        Args:
+            stages: of the model.
+            state: of the core predictor.
+            steps: Euler steps for each task.
+            tasks: of the state.
+            beside: a step that was begun runs beside frames, where `stages` can.
+        """
         self._stages = stages
         self._input_size = state.input_size
         self._steps = steps
+        self._beside = beside
         self._latents = {name: state.latents[name] for name in tasks}
         self._plan = [
             (name, step)
@@ -27,6 +45,7 @@ class SharpenJob:
             for step in stages.flow_steps(latent, steps)
         ]
         self._completed = 0
+        self._begun: Step | None = None
         self._clock = StageClock(stages.device)
 
     @property
@@ -36,7 +55,7 @@ class SharpenJob:
 
     @property
     def completed(self) -> int:
-        """Number of calls of `step` so far."""
+        """Number of steps that have ended, as far as `step` and `poll` have seen."""
         return self._completed
 
     @property
@@ -45,17 +64,36 @@ class SharpenJob:
         return self._completed == len(self._plan)
 
     def step(self) -> None:
-        """Take the next Euler step; returns when the device has finished it.
+        """Take the next Euler step; returns when the device has finished it, or begun it if beside.
 
         Raises:
-            RuntimeError: all steps are taken.
+            RuntimeError: all steps are taken, or one is under way.
         """
+        if self.poll():
+            raise RuntimeError('a sharpening step is under way')
         if self.done:
             raise RuntimeError('all sharpening steps are taken')
         name, step = self._plan[self._completed]
-        with self._clock.stage('sharpen'):
-            self._latents[name] = self._stages.step(name, self._latents[name], step)
+        latent = self._latents[name]
+        if self._beside:
+            self._begun = self._stages.begin(name, latent, step, self._clock)
+            self.poll()
+        else:
+            with self._clock.stage('sharpen'):
+                self._latents[name] = self._stages.step(name, latent, step)
+            self._completed += 1
+
+    def poll(self) -> bool:
+        """Whether a step is still under way."""
+        if self._begun is None:
+            return False
+        if not self._begun.ended():
+            return True
+        name, _ = self._plan[self._completed]
+        self._latents[name] = self._begun.latent
+        self._begun = None
         self._completed += 1
+        return False
 
     def finish(self, output_size: Size | None = None) -> Prediction:
         """Decode the sharpened latents at an output size (height, width), the image's by default.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,11 +37,28 @@ class CoreState:
     sharpen_steps: int = 0
 
 
+class Step(NamedTuple):
+    """An Euler step that was begun.
+
+    Attributes:
+        latent: (B, 16, h, w) on the device; to be read once the step has ended.
+        ended: whether it has.
+    """
+
+    latent: Tensor
+    ended: Callable[[], bool]
+
+
 class Stages:
     """A loaded model on one device, as the stages that a frame goes through.
 
     Nothing is checked here, and nothing is kept from one call to the next that changes a result.
+
+    Attributes:
+        runs_beside: whether a step that was begun runs while frames do.
     """
+
+    runs_beside = False
 
     def __init__(self, model: Lotus2Model, device: torch.device, dtype: torch.dtype) -> None:
         self.model = model
@@ -59,6 +76,12 @@ class Stages:
         if self.device.type == 'cuda':
             torch.cuda.current_stream(self.device).synchronize()
         return moved
+
+    def begin(self, name: str, latent: Tensor, step: FlowStep, clock: StageClock) -> Step:
+        """Begin to move one task's latent along the flow; where `runs_beside`, it may go on."""
+        with clock.stage('sharpen'):
+            moved = self.step(name, latent, step)
+        return Step(moved, lambda: True)
 
     def flow_steps(self, latent: Tensor, steps: int) -> tuple[FlowStep, ...]:
         """The sharpener's steps for a latent (B, 16, h, w)."""

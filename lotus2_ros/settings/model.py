@@ -14,6 +14,9 @@ DEFAULT_MAX_SIDE = 1024
 AUTO_CPU_PARAMETER_LIMIT = 100_000_000
 """`device: auto` runs models up to this size on the CPU; larger ones must be asked for."""
 
+BETWEEN, BESIDE = 'between', 'beside'
+"""Where sharpening steps run: between frames or beside them."""
+
 CPU_THREAD_ENVIRONMENT = {'GOMP_SPINCOUNT': '5000'}
 """Put into the environment of what runs the model, before torch loads, where the user has not.
 
@@ -64,6 +67,13 @@ class ModelSettings(Settings):
     )
     load_sharpener: bool = setting(
         True, 'Load the detail sharpener too; without it sharpening is refused', live=False
+    )
+    sharpen_stepping: str = setting(
+        BETWEEN,
+        'Sharpening steps run between frames, one at a time, or beside them at a lower priority'
+        ' (on a GPU with acceleration)',
+        choices=(BETWEEN, BESIDE),
+        live=False,
     )
     cpu_threads: int = setting(
         0, 'CPU threads of the model; 0 is all cores', minimum=0, maximum=1024, live=False

@@ -24,7 +24,8 @@ def reserve_domain() -> int:
     """
     # Not all from 1 on: a domain just left may still be spoken in for a moment.
     first = (os.getpid() * 13 + len(_held)) % len(_DOMAINS)
-    for domain in (*_DOMAINS[first:], *_DOMAINS[:first]):
+    order: list[int] = [*_DOMAINS[first:], *_DOMAINS[:first]]
+    for domain in order:
         reservation = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             reservation.bind(f'\0lotus2_ros domain {domain}')

@@ -11,10 +11,10 @@ from typing import NoReturn
 
 import numpy as np
 
-from lotus2_ros.errors import DeviceError, Lotus2Error, WorkerError
+from lotus2_ros.errors import DeviceError, Lotus2Error, SettingsError, WorkerError
 from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.runtime.scheduler import FrameJob, TwoRateScheduler
-from lotus2_ros.settings import ModelSettings
+from lotus2_ros.settings.model import BESIDE, BETWEEN, ModelSettings
 from lotus2_ros.types import Prediction
 from lotus2_ros.worker.channel import Channel
 from lotus2_ros.worker.faults import NON_FINITE_LIMIT, classify
@@ -31,6 +31,9 @@ from lotus2_ros.worker.messages import (
 )
 
 _INFO_PERIOD_S = 1.0
+_POLL_PERIOD_S = 0.0005
+"""A sharpening step beside frames is seen to have ended within this time."""
+
 _WARM_UP_SIZE = (480, 640)
 _LOGGER = logging.getLogger(__name__)
 
@@ -57,11 +60,15 @@ class Ticket:
 class Engine:
     """A loaded predictor, its scheduler and the client they work for."""
 
-    def __init__(self, predictor: Lotus2Predictor, channel: Channel, inbox: Inbox) -> None:
+    def __init__(
+        self, predictor: Lotus2Predictor, channel: Channel, inbox: Inbox, *, beside: bool = False
+    ) -> None:
         self._predictor = predictor
         self._channel = channel
         self._inbox = inbox
-        self._scheduler = TwoRateScheduler(predictor, take_frame=self._take, emit=self._emit)
+        self._scheduler = TwoRateScheduler(
+            predictor, take_frame=self._take, emit=self._emit, beside=beside
+        )
         self._retry: FrameJob | None = None
         # Filled by finalizers, which may run anywhere: nothing but an append may happen there.
         self._retired: collections.deque[int] = collections.deque()
@@ -96,6 +103,12 @@ class Engine:
                 cpu_threads=settings.cpu_threads,
                 progress=progress,
             )
+            beside = settings.sharpen_stepping == BESIDE
+            if beside and not predictor.runs_beside:
+                raise SettingsError(
+                    f'sharpen_stepping is {BESIDE}, which a GPU with acceleration can; here it must'
+                    f' be {BETWEEN}'
+                )
             progress('warming up', 0.95)
             # On a GPU the sharpener's step is recorded too, which would hold up a frame later.
             steps = int(settings.load_sharpener and predictor.device.type == 'cuda')
@@ -105,7 +118,7 @@ class Engine:
                 raise StickyDeviceError(str(err)) from err
             raise
         channel.send(Ready(predictor.info()))
-        return cls(predictor, channel, inbox)
+        return cls(predictor, channel, inbox, beside=beside)
 
     def run(self) -> NoReturn:
         """Work for ever.
@@ -121,7 +134,8 @@ class Engine:
             self._report()
             self._judge_results()
             if not worked:
-                self._inbox.wait_beyond(version)
+                pause_s = _POLL_PERIOD_S if self._scheduler.is_waiting else None
+                self._inbox.wait_beyond(version, pause_s)
 
     def _apply_options(self) -> None:
         sharpening, requested = self._inbox.take_options()

@@ -115,10 +115,10 @@ class Inbox:
         with self._changed:
             return self._version
 
-    def wait_beyond(self, version: int) -> None:
-        """Wait until something has arrived since `version` was read."""
+    def wait_beyond(self, version: int, timeout_s: float | None = None) -> None:
+        """Wait until something has arrived since `version` was read, or for so long."""
         with self._changed:
-            self._changed.wait_for(lambda: self._version != version)
+            self._changed.wait_for(lambda: self._version != version, timeout_s)
 
     def take_frame(self) -> Frame | None:
         """The newest frame of the stream whose turn it is, once there is room for its result.

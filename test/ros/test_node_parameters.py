@@ -417,6 +417,17 @@ def test_what_is_loaded_from_where_and_how(
         rig.close()
 
 
+@pytest.mark.once
+@shows('sharpen_stepping')
+def test_sharpening_beside_frames_is_refused_without_a_gpu(tiny_model: str) -> None:
+    # With one it works: test_worker_cuda.py.
+    rig = Rig({**BASE, 'model': tiny_model, 'device': 'cpu', 'sharpen_stepping': 'beside'})
+    try:
+        assert 'here it must be between' in rig.wait_state('FAULT', 60.0)['message']
+    finally:
+        rig.close()
+
+
 @shows('cameras')
 def test_cameras(tiny_model: str) -> None:
     # What they have in common and what not: test_multi_camera.

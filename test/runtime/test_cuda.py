@@ -117,6 +117,35 @@ def test_recorded_stages_give_the_bytes_of_unrecorded_ones(accelerated, precisio
             assert ('recorded' in first.timings) == (seed == 0)
 
 
+@pytest.mark.parametrize('precision', ['bfloat16', 'fp8'])
+def test_frames_and_steps_beside_them_give_the_bytes_that_each_gives_alone(accelerated, precision):
+    predictor = accelerated(precision)
+    pictures = [image(seed=seed) for seed in range(3)]
+    alone = [predictor.predict(picture).disparity.tobytes() for picture in pictures]
+    sharp = predictor.predict(pictures[0], sharpen_steps=10)
+    job = predictor.sharpen(predictor.run_core(pictures[0]), 10, beside=True)
+    while not job.done:
+        if not job.poll():
+            job.step()
+        for picture, expected in zip(pictures, alone, strict=True):
+            assert predictor.predict(picture).disparity.tobytes() == expected
+        job.poll()
+    found = job.finish()
+    assert found.disparity.tobytes() == sharp.disparity.tobytes()
+    assert found.normals.tobytes() == sharp.normals.tobytes()
+    assert found.timings['sharpen'] > 0
+
+
+def test_memory_may_be_freed_while_a_step_is_under_way(accelerated):
+    predictor = accelerated('bfloat16')
+    expected = predictor.predict(image()).disparity.tobytes()
+    job = predictor.sharpen(predictor.run_core(image()), 4, beside=True)
+    job.step()
+    del job
+    predictor.free_memory()
+    assert predictor.predict(image()).disparity.tobytes() == expected
+
+
 def test_forgotten_recordings_are_made_again(accelerated):
     predictor = accelerated('bfloat16')
     first = predictor.predict(image())

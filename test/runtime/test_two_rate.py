@@ -11,6 +11,7 @@ from tiny import make_tiny_model
 from lotus2_ros.errors import ImageError, SettingsError
 from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.runtime.scheduler import REQUEST_PERIOD_S, FrameJob, TwoRateScheduler
+from lotus2_ros.runtime.stages import Stages, Step
 
 BOTH = ('depth', 'normals')
 
@@ -33,14 +34,18 @@ def frame(sequence, *, tasks=('depth',), sharp_tasks=('depth',), **about):
 class Bench:
     """A predictor that notes what it is asked for, a one-frame slot and a clock set by hand."""
 
-    def __init__(self, predictor):
+    def __init__(self, predictor, *, beside=False):
         self.now_s = 0.0
         self.waiting = None
         self.events = []
         self.results = []
         self._predictor = predictor
         self.scheduler = TwoRateScheduler(
-            self, take_frame=self._take, emit=self._emit, clock=lambda: self.now_s
+            self,
+            take_frame=self._take,
+            emit=self._emit,
+            beside=beside,
+            clock=lambda: self.now_s,
         )
 
     def run_core(self, rgb, tasks=None, max_side=None):
@@ -50,8 +55,8 @@ class Bench:
     def finish(self, state, output_size=None, tasks=None):
         return self._predictor.finish(state, output_size, tasks)
 
-    def sharpen(self, state, steps, tasks=None):
-        job = self._predictor.sharpen(state, steps, tasks)
+    def sharpen(self, state, steps, tasks=None, *, beside=False):
+        job = self._predictor.sharpen(state, steps, tasks, beside=beside)
         step = job.step
 
         def noted():
@@ -257,3 +262,107 @@ def test_cancel_drops_the_sharpening(bench):
 def test_configure_refuses_what_is_out_of_range(bench, rate_hz, steps):
     with pytest.raises(SettingsError):
         bench.scheduler.configure(rate_hz, steps)
+
+
+# Steps beside frames
+
+
+class Beside(Stages):
+    """Real stages whose steps end when the test says so."""
+
+    runs_beside = True
+    under_way = False
+
+    def begin(self, name, latent, step, clock):
+        assert not self.under_way, 'two steps at once'
+        self.under_way = True
+        return Step(super().begin(name, latent, step, clock).latent, lambda: not self.under_way)
+
+
+@pytest.fixture
+def beside(predictor, monkeypatch):
+    stages = Beside(predictor._stages.model, predictor.device, predictor._stages.dtype)
+    monkeypatch.setattr(predictor, '_stages', stages)
+    return stages
+
+
+@pytest.fixture
+def bench_beside(predictor, beside):
+    bench = Bench(predictor, beside=True)
+    bench.scheduler.configure(1.0, 2)
+    return bench
+
+
+def test_frames_go_on_while_a_step_is_under_way(bench_beside, beside, predictor):
+    bench = bench_beside
+    expected = predictor.predict  # unsharpened and sharpened, as they would be alone
+    for sequence in (1, 2, 3):
+        bench.waiting = frame(sequence)
+        bench.run()
+    assert bench.scheduler.is_waiting
+    beside.under_way = False
+    bench.run()
+    assert bench.scheduler.is_waiting
+    beside.under_way = False
+    bench.run()
+    assert not bench.scheduler.is_waiting
+    assert bench.events == [
+        *('core', 'out 1', 'step'),
+        *('core', 'out 2', 'core', 'out 3'),
+        *('step', 'sharp 1'),
+    ]
+    for (job, found, _), steps in zip(bench.results, (0, 0, 0, 2), strict=True):
+        beside.under_way = False
+        alone = expected(job.rgb, sharpen_steps=steps, tasks=['depth'])
+        np.testing.assert_array_equal(found.disparity, alone.disparity)
+
+
+def test_a_late_step_begins_before_the_waiting_frame_and_no_second_one_does(bench_beside, beside):
+    bench = bench_beside
+    bench.waiting = frame(1)
+    bench.scheduler.run_once()
+    bench.now_s = 0.9
+    bench.waiting = frame(2)
+    for _ in range(2):
+        bench.scheduler.run_once()
+    bench.waiting = frame(3)
+    bench.run()
+    assert bench.events == ['core', 'out 1', 'step', 'core', 'out 2', 'core', 'out 3']
+
+
+def test_a_step_that_fails_beside_frames_gives_up_its_sharpening_only(
+    bench_beside, beside, monkeypatch
+):
+    def lost():
+        raise RuntimeError('device lost')
+
+    bench = bench_beside
+    begin = beside.begin
+    monkeypatch.setattr(beside, 'begin', lambda *about: Step(begin(*about).latent, lost))
+    job = bench.waiting = frame(1)
+    bench.scheduler.run_once()
+    with pytest.raises(RuntimeError, match='device lost'):
+        bench.run()
+    assert bench.scheduler.failed == (job, True)
+    assert bench.scheduler.sharpening is None
+    assert not bench.scheduler.is_waiting
+    bench.waiting = frame(2)
+    bench.run()
+    assert bench.events[-1] == 'out 2'
+
+
+def test_a_job_takes_one_step_at_a_time(predictor, beside):
+    job = predictor.sharpen(predictor.run_core(image(0), ['depth']), 2, beside=True)
+    job.step()
+    with pytest.raises(RuntimeError, match='under way'):
+        job.step()
+    assert (job.completed, job.done) == (0, False)
+    beside.under_way = False
+    assert not job.poll()
+    assert job.completed == 1
+
+
+def test_beside_is_refused_where_nothing_runs_beside(predictor):
+    state = predictor.run_core(image(0), ['depth'])
+    with pytest.raises(SettingsError, match='GPU with acceleration'):
+        predictor.sharpen(state, 2, beside=True)

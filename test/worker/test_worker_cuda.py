@@ -71,6 +71,36 @@ def test_frames_on_the_gpu_a_kill_and_a_recovery(
     assert wait_gone(pid)
 
 
+def test_sharpening_beside_frames_gives_the_bytes_of_sharpening_alone(
+    tiny_model: Path, photo: NDArray[np.uint8]
+) -> None:
+    pytest.importorskip('triton')
+    settings = ModelSettings(
+        model=str(tiny_model), device='cuda', acceleration='on', sharpen_stepping='beside'
+    )
+    recorder = Recorder()
+    client = make_client(settings, recorder, load_timeout_s=170.0)
+    client.configure(sharpen_rate_hz=20.0, sharpen_steps=10)
+    client.start()
+    try:
+        recorder.wait_state('ready', 180)
+        predictor = Lotus2Predictor.from_pretrained(
+            str(tiny_model), device='cuda', acceleration='on'
+        )
+        core = predictor.predict(photo)
+        sharp = predictor.predict(photo, sharpen_steps=10)
+        while len(recorder.sharp()) < 3:
+            count = len(recorder.core())
+            assert client.submit(photo, tasks=TASKS, sharp_tasks=TASKS)
+            recorder.wait(lambda count=count: len(recorder.core()) > count)
+        for results, expected in ((recorder.core(), core), (recorder.sharp(), sharp)):
+            for result in results:
+                assert result.disparity.tobytes() == expected.disparity.tobytes()
+                assert result.normals.tobytes() == expected.normals.tobytes()
+    finally:
+        client.stop()
+
+
 @pytest.mark.parametrize(('action', 'fault'), [(OUT_OF_BOUNDS, 'sticky'), (TOO_MUCH, 'memory')])
 def test_real_cuda_errors_are_told_apart(action: str, fault: str) -> None:
     done = subprocess.run(
