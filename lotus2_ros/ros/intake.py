@@ -47,6 +47,7 @@ class Intake:
         wanted: gives the subscribed topics.
         now_ns: the node's clock.
         simulated: tells whether that clock is simulated time.
+        clock_reset: told that the camera's clock was set back.
         log: takes one line about an image that cannot be used.
     """
 
@@ -61,6 +62,7 @@ class Intake:
         wanted: Callable[[], Wanted],
         now_ns: Callable[[], int],
         simulated: Callable[[], bool],
+        clock_reset: Callable[[], Any],
         log: Callable[[str], Any],
     ) -> None:
         self._client = client
@@ -71,6 +73,7 @@ class Intake:
         self._wanted = wanted
         self._now_ns = now_ns
         self._simulated = simulated
+        self._clock_reset = clock_reset
         self._problems = ProblemLog(log)
         self._gate = StampGate()
         self._content = ImageContent()
@@ -140,6 +143,7 @@ class Intake:
         if self._gate.clock_resets != resets:
             self._monitor.count('camera clock reset')
             self.epoch += 1  # results of the time before would come out between the new ones
+            self._clock_reset()
         return cause
 
     def _report(self, text: str, remedy: str = '') -> None:

@@ -105,6 +105,7 @@ class Session:
             wanted=self.wanted,
             now_ns=lambda: node.get_clock().now().nanoseconds,
             simulated=lambda: node.get_clock().ros_time_is_active,
+            clock_reset=self._transforms.clear,
             log=lambda text: logger.error(f'{self.image_topic}: {text}'),
         )
         self._image: Subscription[Any] | None = None
@@ -144,6 +145,7 @@ class Session:
         self.monitor.count('ROS time jumped')
         self.tracker.clear()
         self.intake.restart()
+        self._transforms.clear()
         self.scale.reset('ROS time jumped')
 
     def wanted(self) -> Wanted:

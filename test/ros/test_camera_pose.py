@@ -8,11 +8,9 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from geometry_msgs.msg import TransformStamped
-from rclpy.qos import QoSProfile
 from rig import FRAME, Rig, image_of, info_of, pixels, points, wait_until
 from sensor_msgs.msg import LaserScan
-from transform_tree import STATIC_QOS, as_module, quaternion, stamped
+from transform_tree import quaternion, stamped, tf2_module
 
 from lotus2_ros.geometry.mounting import Mounting
 from lotus2_ros.geometry.rigid import from_rotation_vector
@@ -35,9 +33,9 @@ class Robot:
         self.rig = rig
         self.rgb = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
         self.now_ns = rig.peer.get_clock().now().nanoseconds
-        peer = rig.peer
-        self._tf = peer.create_publisher(TransformStamped, '/tf', QoSProfile(depth=100))
-        self._static = peer.create_publisher(TransformStamped, '/tf_static', STATIC_QOS)
+        tf2 = tf2_module()
+        self._tf = tf2.TransformBroadcaster(rig.peer)
+        self._static = tf2.StaticTransformBroadcaster(rig.peer)
         self.bearing = Mounting(**PLACE).optical_to_base
 
     def say_mast(self) -> None:
@@ -45,10 +43,10 @@ class Robot:
         self.say_fixed(self.bearing, 'mast', FRAME)
 
     def say_fixed(self, matrix: np.ndarray, parent: str, child: str) -> None:
-        self._static.publish(stamped(matrix, parent, child))
+        self._static.sendTransform([stamped(matrix, parent, child)])
 
     def say_turn(self, degrees: float, nanoseconds: int) -> None:
-        self._tf.publish(stamped(turn(degrees), BASE, 'mast', nanoseconds))
+        self._tf.sendTransform([stamped(turn(degrees), BASE, 'mast', nanoseconds)])
 
     def scan(self, *, turned_deg: float | None = None) -> LaserScan:
         """The scan of a new image, at the time of which the mast was turned so far."""
@@ -71,7 +69,7 @@ class Robot:
 @pytest.fixture(scope='module')
 def robot() -> Iterator[Robot]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, 'tf2_ros', as_module())
+        patch.setitem(sys.modules, 'tf2_ros', tf2_module())
         rig = Rig(
             {
                 'model': 'nano',

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from geometry_msgs.msg import TransformStamped
 from rclpy.qos import QoSProfile
+from rclpy.time import Time
 from rig import FRAME, Rig, info_of, wait_until
+from rosgraph_msgs.msg import Clock
 from test_scale_topics import HEIGHT, HOLD_S, LIDAR, LIDAR_AT_CAMERA, WIDTH, A, World
-from transform_tree import STATIC_QOS, as_module, stamped
+from transform_tree import stamped, tf2_module
 
 from lotus2_ros.geometry.rigid import from_rotation_vector, inverse
 
@@ -23,7 +24,7 @@ TURNED_ROUND = from_rotation_vector(np.array([0.0, np.pi, 0.0]), np.zeros(3))
 @pytest.fixture(scope='module')
 def shared_world() -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, 'tf2_ros', as_module())
+        patch.setitem(sys.modules, 'tf2_ros', tf2_module())
         rig = Rig(
             {
                 'model': 'nano',
@@ -115,17 +116,17 @@ class Tree:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        peer = world.rig.peer
-        self._tf = peer.create_publisher(TransformStamped, '/tf', QoSProfile(depth=100))
-        self._static = peer.create_publisher(TransformStamped, '/tf_static', STATIC_QOS)
+        tf2 = tf2_module()
+        self._tf = tf2.TransformBroadcaster(world.rig.peer)
+        self._static = tf2.StaticTransformBroadcaster(world.rig.peer)
 
     def mount(self) -> None:
         for child, matrix in ((FRAME, inverse(LIDAR_AT_CAMERA)), (LIDAR, np.eye(4))):
-            self._static.publish(stamped(matrix, BASE, child))
+            self._static.sendTransform([stamped(matrix, BASE, child)])
 
     def drive(self, forward: float, when_ns: int) -> None:
         place = from_rotation_vector(np.zeros(3), np.array([forward, 0.0, 0.0]))
-        self._tf.publish(stamped(place, ODOM, BASE, when_ns))
+        self._tf.sendTransform([stamped(place, ODOM, BASE, when_ns)])
 
     def frame(self, forward: float = 0.0, jump: float = 0.0, **kinds: Any) -> dict[str, str]:
         """An image, and a cloud of 40 ms before; the robot jumps in between."""
@@ -139,6 +140,13 @@ class Tree:
         )
         return self.world.frame(self.world.cloud(), late_s=0.04, **kinds)
 
+    def lock(self) -> dict[str, str]:
+        for _ in range(6):
+            report = self.frame()
+            if report['state'] == 'locked':
+                return report
+        raise AssertionError(report)
+
 
 def test_tf_that_is_missing_late_or_jumps_is_named_and_recovered_from(world: World) -> None:
     rig, tree = world.rig, Tree(world)
@@ -149,24 +157,51 @@ def test_tf_that_is_missing_late_or_jumps_is_named_and_recovered_from(world: Wor
     assert missing in rig.wait_state('RELATIVE')['message']
     tree.mount()
 
-    def locked() -> dict[str, str]:
-        for _ in range(6):
-            report = tree.frame()
-            if report['state'] == 'locked':
-                return report
-        raise AssertionError(report)
-
-    assert float(locked()['a [1/m]']) == pytest.approx(A, rel=0.03)
+    assert float(tree.lock()['a [1/m]']) == pytest.approx(A, rel=0.03)
     # Late: the newest transform is older than the image.
+    late = f'late transform from {LIDAR} to {FRAME}'
     report = world.frame(world.cloud(), gap_s=0.7)
-    assert (report['state'], report['reason']) == ('coasting', missing)
+    assert (report['state'], report['reason']) == ('coasting', late)
     assert world.frame(world.cloud(), gap_s=HOLD_S)['state'] == 'lost'
-    assert missing in rig.wait_state('RELATIVE')['message']
-    locked()
+    assert late in rig.wait_state('RELATIVE')['message']
+    tree.lock()
     # Jumping: odometry moves by metres within 40 ms.
     scale = float(tree.frame()['a [1/m]'])
     report = tree.frame(jump=-2.0)
     assert report['state'] == 'coasting'
     assert report['reason'] != ''
     assert float(report['a [1/m]']) == pytest.approx(scale, rel=0.02)
-    assert locked()['reason'] == ''
+    assert tree.lock()['reason'] == ''
+
+
+def test_tf_is_taken_again_after_the_cameras_clock_was_set_back(world: World) -> None:
+    rig, tree = world.rig, Tree(world)
+    assert rig.set(scale_extrinsics='tf') == (True, '')
+    tree.mount()
+    tree.lock()
+    world.now_ns -= 100 * 10**9
+    assert world.frame()['state'] == 'unscaled'
+    assert rig.counts()['camera clock reset'] == 1
+    assert float(tree.lock()['a [1/m]']) == pytest.approx(A, rel=0.03)
+
+
+def test_tf_is_taken_again_after_ros_time_was_set_back(world: World) -> None:
+    rig, tree = world.rig, Tree(world)
+    assert rig.set(scale_extrinsics='tf') == (True, '')
+    tree.mount()
+    clock = rig.peer.create_publisher(Clock, '/clock', QoSProfile(depth=1))
+    assert rig.set(use_sim_time=True) == (True, '')
+    try:
+        wait_until(clock.get_subscription_count, what='the node listens to the clock')
+        for begin in (world.now_ns, world.now_ns - 200 * 10**9):
+            world.now_ns = begin
+            now = Time(nanoseconds=begin + 100 * 10**9).to_msg()
+            clock.publish(Clock(clock=now))
+            wait_until(lambda now=now: rig.node.get_clock().now().to_msg() == now, what='the time')
+            rig.send_info(info_of(WIDTH, HEIGHT))
+            assert float(tree.lock()['a [1/m]']) == pytest.approx(A, rel=0.03)
+        assert 'camera clock reset' not in rig.counts()
+    finally:
+        assert rig.set(use_sim_time=False) == (True, '')
+        rig.peer.destroy_publisher(clock)
+        rig.send_info(info_of(WIDTH, HEIGHT))

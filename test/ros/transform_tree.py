@@ -1,13 +1,17 @@
-"""A tree of transforms over real topics, with the part of tf2_ros' interface that the node uses.
+"""tf2_ros, or where it is not installed the part of its interface that the node and tests use.
 
-tf2_ros is not in the Python package index. Here a `TransformStamped` each comes on /tf and
-/tf_static, where tf2_ros has arrays of them.
+tf2_ros is not in the Python package index. In its place a `TransformStamped` each comes on /tf and
+/tf_static, where tf2_ros has arrays of them, and between two poses the nearer one is taken, where
+tf2_ros interpolates.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.machinery
+import importlib.util
 import types
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -21,9 +25,16 @@ from lotus2_ros.ros.scale_readings import pose_matrix, stamp_ns
 
 STATIC_QOS = QoSProfile(depth=10, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
+_CACHE_NS = 10 * 10**9
+"""How long poses are kept; what is older than that when it comes is refused."""
+
 
 class TransformException(Exception):  # noqa: N818 (as tf2_ros has it)
-    """There is no such transform at that time."""
+    """There is no such transform."""
+
+
+class ExtrapolationException(TransformException):
+    """There is none at that time."""
 
 
 class Buffer:
@@ -38,9 +49,30 @@ class Buffer:
         matrix = pose_matrix((p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
         assert matrix is not None
         _, poses = self._edges.setdefault(message.child_frame_id, (message.header.frame_id, {}))
-        poses[stamp_ns(message)] = matrix
         if static:
             self._static.add(message.child_frame_id)
+        elif stamp_ns(message) < max(poses, default=0) - _CACHE_NS:
+            return
+        poses[stamp_ns(message)] = matrix
+
+    def clear(self) -> None:
+        for child, (_, poses) in self._edges.items():
+            if child not in self._static:
+                poses.clear()
+
+    def lookup_transform(
+        self, target_frame: str, source_frame: str, time: Time
+    ) -> TransformStamped:
+        """With time 0, at the newest time at which both are known."""
+        edges = self._edges_between(target_frame, source_frame)
+        times = [
+            max(self._edges[edge][1], default=0)
+            for edge in edges[0] + edges[1]
+            if edge not in self._static
+        ]
+        when = time.nanoseconds or min(times, default=0)
+        pose = self._between(target_frame, source_frame, when)
+        return stamped(pose, target_frame, source_frame, when)
 
     def lookup_transform_full(
         self,
@@ -55,24 +87,39 @@ class Buffer:
         return stamped(inverse(target) @ source, target_frame, source_frame)
 
     def _between(self, to: str, frame: str, when: int) -> np.ndarray:
-        """`frame` -> `to` by way of their root."""
-        (root, one), (other_root, other) = self._to_root(frame, when), self._to_root(to, when)
-        if root != other_root:
-            raise TransformException(f'{frame} and {to} are in two trees')
-        return inverse(other) @ one
+        """`frame` -> `to` by way of the frame that both hang on."""
+        up, down = self._edges_between(frame, to)
+        return inverse(self._chain(down, when)) @ self._chain(up, when)
 
-    def _to_root(self, frame: str, when: int) -> tuple[str, np.ndarray]:
+    def _chain(self, edges: list[str], when: int) -> np.ndarray:
         pose = np.eye(4)
-        while frame in self._edges:
-            parent, poses = self._edges[frame]
-            if frame in self._static:
+        for edge in edges:
+            _, poses = self._edges[edge]
+            if edge in self._static:
                 now = next(iter(poses.values()))
             else:
-                if not min(poses) <= when <= max(poses):
-                    raise TransformException(f'{frame} is not known at {when}')
+                if not poses or not min(poses) <= when <= max(poses):
+                    raise ExtrapolationException(f'{edge} is not known at {when}')
                 now = poses[min(poses, key=lambda stamp: abs(stamp - when))]
-            frame, pose = parent, now @ pose
-        return frame, pose
+            pose = now @ pose
+        return pose
+
+    def _edges_between(self, one: str, other: str) -> tuple[list[str], list[str]]:
+        """From each frame up to the first one above both."""
+        ways = self._above(one), self._above(other)
+        if ways[0][-1] != ways[1][-1]:
+            raise TransformException(f'{one} and {other} are in two trees')
+        first, second = (
+            [frame for frame in way if frame not in beside] for way, beside in (ways, ways[::-1])
+        )
+        return first, second
+
+    def _above(self, frame: str) -> list[str]:
+        """The frame and those that it hangs on, to the root."""
+        frames = [frame]
+        while frames[-1] in self._edges:
+            frames.append(self._edges[frames[-1]][0])
+        return frames
 
 
 class TransformListener:
@@ -97,12 +144,39 @@ class TransformListener:
             self._node.destroy_subscription(subscription)
 
 
-def as_module() -> types.ModuleType:
-    """To stand in sys.modules for tf2_ros."""
+class TransformBroadcaster:
+    """Publishes poses at their times."""
+
+    def __init__(self, node: Node) -> None:
+        self._publisher = node.create_publisher(TransformStamped, '/tf', 100)
+
+    def sendTransform(self, transforms: Iterable[TransformStamped]) -> None:  # noqa: N802
+        for transform in transforms:
+            self._publisher.publish(transform)
+
+
+class StaticTransformBroadcaster:
+    """Publishes poses that hold at any time, for those who come later, too."""
+
+    def __init__(self, node: Node) -> None:
+        self._publisher = node.create_publisher(TransformStamped, '/tf_static', STATIC_QOS)
+
+    def sendTransform(self, transforms: Iterable[TransformStamped]) -> None:  # noqa: N802
+        for transform in transforms:
+            self._publisher.publish(transform)
+
+
+def tf2_module() -> Any:
+    """tf2_ros itself where it is installed; elsewhere what stands in sys.modules for it."""
+    if importlib.util.find_spec('tf2_ros') is not None:
+        return importlib.import_module('tf2_ros')
     module: Any = types.ModuleType('tf2_ros')
     module.__spec__ = importlib.machinery.ModuleSpec('tf2_ros', None)
-    module.Buffer, module.TransformListener = Buffer, TransformListener
-    module.TransformException = TransformException
+    for kind in (
+        *(Buffer, TransformListener, TransformBroadcaster, StaticTransformBroadcaster),
+        *(TransformException, ExtrapolationException),
+    ):
+        setattr(module, kind.__name__, kind)
     return module
 
 
