@@ -44,15 +44,21 @@ class Transforms:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._tf2: Any = None
+        self._lacking = NOT_INSTALLED
         self._buffer: Any = None
         self._listener: Any = None
 
     def open(self) -> None:
         """Begin to listen, if tf2_ros is there; on the executor's thread."""
-        if self._buffer is None and importlib.util.find_spec('tf2_ros') is not None:
+        if self._buffer is not None or importlib.util.find_spec('tf2_ros') is None:
+            return
+        try:
             self._tf2 = importlib.import_module('tf2_ros')
-            self._buffer = self._tf2.Buffer()
-            self._listener = self._tf2.TransformListener(self._buffer, self._node)
+        except ImportError as error:  # of another ROS, or without what it needs itself
+            self._lacking = NoScale(f'tf2_ros does not import: {error}')
+            return
+        self._buffer = self._tf2.Buffer()
+        self._listener = self._tf2.TransformListener(self._buffer, self._node)
 
     def clear(self) -> None:
         """Forget all but static transforms: a clock was set back.
@@ -80,12 +86,12 @@ class Transforms:
         """(4, 4), source frame at its time -> target frame at its own, through a fixed frame.
 
         Returns:
-            The transform; or 'tf2_ros is not installed ...', 'no transform', 'bad transform', or a
-            `LateTransform`.
+            The transform; or 'tf2_ros is not installed ...', 'tf2_ros does not import ...', 'no
+            transform ...', 'bad transform', or a `LateTransform`.
         """
         buffer = self._buffer  # `close` may come in between
         if buffer is None:
-            return NOT_INSTALLED
+            return self._lacking
         missing = NoScale(f'no transform from {source} to {target}')
         # A 0 would mean "the newest" to tf2.
         if not all(0 < when <= _LONGEST_NS for when in (target_ns, source_ns)):

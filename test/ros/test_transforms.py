@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,3 +153,16 @@ def test_nothing_is_asked_for_or_left_after_closing(robot: Robot) -> None:
     robot.transforms.clear()
     robot.transforms.open()
     wait_until(lambda: isinstance(robot.now(BASE, CAMERA, BEGIN), np.ndarray), what='latched')
+
+
+def test_a_tf2_ros_that_does_not_import_is_no_error(
+    robot: Robot, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / 'tf2_ros').mkdir()
+    (tmp_path / 'tf2_ros' / '__init__.py').write_text('import of_another_ros\n')
+    monkeypatch.delitem(sys.modules, 'tf2_ros')
+    monkeypatch.syspath_prepend(tmp_path)
+    transforms = Transforms(robot.listener)
+    transforms.open()
+    reason = "tf2_ros does not import: No module named 'of_another_ros'"
+    assert transforms.between(BASE, BEGIN, CAMERA, BEGIN, BASE) == NoScale(reason)
