@@ -42,6 +42,7 @@ from lotus2_ros.tools.evaluation_files import (
     write_steadiness,
 )
 from lotus2_ros.tools.json_files import write_json
+from lotus2_ros.tools.model_arguments import add_judged_model_arguments, load_judged
 from lotus2_ros.training.evaluation.benchmark import Benchmark
 from lotus2_ros.training.evaluation.errors import EvaluationError
 from lotus2_ros.training.evaluation.running import evaluate
@@ -52,12 +53,7 @@ from lotus2_ros.types import DEPTH, NORMALS
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommand's arguments."""
-    parser.add_argument('model', nargs='?', default='nano', help='nano, a folder or a hub id')
-    parser.add_argument('--base', default=None, help='FLUX base, if the model folder has none')
-    parser.add_argument('--device', default=None, help='cuda, cuda:N, cpu or auto')
-    parser.add_argument('--precision', default=None, help='float32, bfloat16, fp8 or auto')
-    parser.add_argument('--acceleration', default=None, help='on, off or auto')
-    parser.add_argument('--threads', type=int, default=0, metavar='N', help='CPU threads; 0: all')
+    add_judged_model_arguments(parser)
     parser.add_argument(
         '--max-side',
         type=int,
@@ -88,16 +84,7 @@ def run(args: argparse.Namespace) -> int:
     if args.scale:
         return run_scale(args)
     benchmarks = chosen_benchmarks(args)
-    predictor = Lotus2Predictor.from_pretrained(
-        args.model,
-        tasks=_tasks(benchmarks),
-        base=args.base,
-        device=args.device,
-        precision=args.precision,
-        acceleration=args.acceleration,
-        cpu_threads=args.threads,
-        sharpener=args.sharpen_steps > 0,
-    )
+    predictor = load_judged(args, tasks=_tasks(benchmarks), sharpener=args.sharpen_steps > 0)
     settings = [0] + ([args.sharpen_steps] if args.sharpen_steps > 0 else [])
     report: dict[str, Any] = {'model': predictor.info(), 'benchmarks': {}}
     pages, failed = [], False

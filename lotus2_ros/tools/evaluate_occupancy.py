@@ -15,11 +15,11 @@ from tqdm import tqdm
 from lotus2_ros.errors import SettingsError
 from lotus2_ros.geometry.alignment import align_disparity
 from lotus2_ros.geometry.occupancy import OccupancyCheck
-from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.settings import NodeSettings, SimulationSettings
 from lotus2_ros.simulation.occupancy import compare, published_clouds, true_space
 from lotus2_ros.simulation.robot import SimulatedRobot
 from lotus2_ros.tools.json_files import write_json
+from lotus2_ros.tools.model_arguments import load_judged
 from lotus2_ros.types import Float32Array
 
 FOUND, MARKED = 0.95, 0.01
@@ -58,15 +58,7 @@ def run_occupancy(args: argparse.Namespace) -> int:
     except ValueError as error:
         msg = f'--world-size must be like 640x480, not {args.world_size!r}'
         raise SettingsError(msg) from error
-    predictor = Lotus2Predictor.from_pretrained(
-        args.model,
-        base=args.base,
-        device=args.device,
-        precision=args.precision,
-        acceleration=args.acceleration,
-        cpu_threads=args.threads,
-        sharpener=False,
-    )
+    predictor = load_judged(args, sharpener=False)
     settings = SimulationSettings.from_mapping({'width': width, 'height': height})
     name = f'{args.model}, aligned to the truth'
     results = check_world(settings, args.poses, {name: predictor})

@@ -40,6 +40,7 @@ from lotus2_ros.settings import NodeSettings
 from lotus2_ros.simulation.robot import SimulatedRobot
 from lotus2_ros.tools.json_files import write_json
 from lotus2_ros.tools.live_figures import depth_figures, oracle_abs_rel
+from lotus2_ros.tools.model_arguments import load_judged
 from lotus2_ros.tools.world_modes import robot_settings
 from lotus2_ros.types import Float32Array, UInt8Array
 
@@ -85,15 +86,7 @@ def run_scale(args: argparse.Namespace) -> int:
     if args.images < 2:
         raise SettingsError(f'--images is {args.images}; at least 2 are needed')
     settings = robot_settings(args.robot)
-    predictor = Lotus2Predictor.from_pretrained(
-        args.model,
-        base=args.base,
-        device=args.device,
-        precision=args.precision,
-        acceleration=args.acceleration,
-        cpu_threads=args.threads,
-        sharpener=False,
-    )
+    predictor = load_judged(args, sharpener=False)
     with SimulatedRobot(settings) as robot:
         frames = (
             seen(robot, predictor, number / settings.camera_rate_hz)
