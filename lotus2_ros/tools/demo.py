@@ -26,6 +26,7 @@ from lotus2_ros.settings import NodeSettings
 from lotus2_ros.tools.demo_photographs import lay_out_photographs
 from lotus2_ros.tools.demo_world import run_world
 from lotus2_ros.tools.processes import Process, demo_environment, ros_command
+from lotus2_ros.tools.robot_arguments import add_robot_argument
 from lotus2_ros.tools.sheet import contact_sheet, sheet_row
 from lotus2_ros.types import UInt8Array
 
@@ -73,13 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='of depth_node, with --world; depth,points,depth+ground runs three, the last one with'
         ' both sources, and prints a table (default: %(default)s)',
     )
-    parser.add_argument(
-        '--robot',
-        action='append',
-        default=[],
-        metavar='NAME=VALUE',
-        help='parameter of sim_robot, with --world, as distortion=-0.2; may be given again',
-    )
+    add_robot_argument(parser, only='--world')
     parser.add_argument(
         '--out',
         type=Path,

@@ -20,8 +20,9 @@ from lotus2_ros.settings import NodeSettings, SimulationSettings
 from lotus2_ros.tools.evaluate_live import write_live
 from lotus2_ros.tools.live_report import LiveReport, print_summary
 from lotus2_ros.tools.processes import Process, ros_command
+from lotus2_ros.tools.robot_arguments import robot_settings
 from lotus2_ros.tools.sheet import contact_sheet, sheet_row
-from lotus2_ros.tools.world_modes import modes_of, robot_settings, run_modes, scale_parameters
+from lotus2_ros.tools.world_modes import modes_of, run_modes, scale_parameters
 from lotus2_ros.types import Float32Array, UInt8Array
 
 if TYPE_CHECKING:

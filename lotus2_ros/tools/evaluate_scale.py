@@ -41,7 +41,7 @@ from lotus2_ros.simulation.robot import SimulatedRobot
 from lotus2_ros.tools.json_files import write_json
 from lotus2_ros.tools.live_figures import depth_figures, oracle_abs_rel
 from lotus2_ros.tools.model_arguments import load_judged
-from lotus2_ros.tools.world_modes import robot_settings
+from lotus2_ros.tools.robot_arguments import add_robot_argument, robot_settings
 from lotus2_ros.types import Float32Array, UInt8Array
 
 Float64Array = NDArray[np.float64]
@@ -65,13 +65,7 @@ def add_scale_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         '--images', type=int, default=256, metavar='N', help='along the path (%(default)s)'
     )
-    group.add_argument(
-        '--robot',
-        action='append',
-        default=[],
-        metavar='NAME=VALUE',
-        help='parameter of sim_robot, as distortion=-0.2; may be given again',
-    )
+    add_robot_argument(group)
 
 
 def run_scale(args: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lotus2_ros.errors import SettingsError
-from lotus2_ros.settings import NodeSettings, SimulationSettings
+from lotus2_ros.settings import NodeSettings
 from lotus2_ros.tools.json_files import write_json
 
 _COLUMNS = (
@@ -38,40 +38,6 @@ def scale_parameters(mode: str) -> dict[str, Any]:
     if '+' in mode:
         return {'scale_mode': 'fused', 'scale_sources': mode.split('+')}
     return {'scale_mode': mode}
-
-
-def robot_settings(pairs: Sequence[str], **others: Any) -> SimulationSettings:
-    """Settings of sim_robot.
-
-    Args:
-        pairs: NAME=VALUE, as a user writes them; they count before the others.
-        others: by name.
-
-    Raises:
-        SettingsError: naming what cannot be used.
-    """
-    defaults = SimulationSettings.defaults()
-    values = dict(others)
-    for pair in pairs:
-        name, equals, text = pair.partition('=')
-        if not equals:
-            raise SettingsError(f'--robot is {pair!r}; write NAME=VALUE')
-        if name not in defaults:
-            raise SettingsError(f'--robot: sim_robot has no parameter {name!r}')
-        values[name] = _value(name, text, defaults[name])
-    return SimulationSettings.from_mapping(values)
-
-
-def _value(name: str, text: str, default: Any) -> Any:
-    if isinstance(default, bool):
-        if text not in ('true', 'false'):
-            raise SettingsError(f'--robot: {name} is {text!r}; allowed: true, false')
-        return text == 'true'
-    try:
-        return type(default)(text)
-    except ValueError as error:
-        kind = type(default).__name__
-        raise SettingsError(f'--robot: {name} must be {kind}, not {text!r}') from error
 
 
 def run_modes(

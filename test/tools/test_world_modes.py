@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lotus2_ros.errors import SettingsError
-from lotus2_ros.tools.world_modes import modes_of, robot_settings, run_modes, scale_parameters
+from lotus2_ros.tools.world_modes import modes_of, run_modes, scale_parameters
 
 
 def test_modes_are_named_in_a_list_and_joined_to_be_fused():
@@ -23,28 +23,6 @@ def test_modes_are_named_in_a_list_and_joined_to_be_fused():
 def test_what_is_no_mode_is_refused(text):
     with pytest.raises(SettingsError):
         modes_of(text)
-
-
-def test_settings_of_the_robot_are_read_by_their_type():
-    pairs = ['distortion=-0.2', 'shadows=false', 'lidar=64', 'width=160', 'lidar_rate_hz=1']
-    settings = robot_settings(pairs, camera_rate_hz=2.0, lidar_rate_hz=2.0)
-    assert (settings.distortion, settings.shadows, settings.lidar) == (-0.2, False, '64')
-    assert (settings.width, settings.camera_rate_hz, settings.lidar_rate_hz) == (160, 2.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ('pair', 'said'),
-    [
-        ('distortion', 'NAME=VALUE'),
-        ('distorsion=1', 'distorsion'),
-        ('shadows=no', 'true, false'),
-        ('width=wide', 'width must be int'),
-        ('distortion=3', 'distortion is 3.0'),
-    ],
-)
-def test_what_the_robot_cannot_use_is_named(pair, said):
-    with pytest.raises(SettingsError, match=said):
-        robot_settings([pair])
 
 
 def summary(ratio=None):
