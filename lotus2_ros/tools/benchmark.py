@@ -49,7 +49,11 @@ RANDOM = ('random-merged', 'random-shared')
 """Models of FLUX.1-dev's shape that are drawn on the device, see `random_predictor`."""
 
 
-SUBCOMMANDS = {'geometry': 'geometry_benchmark', 'node': 'node_benchmark'}
+SUBCOMMANDS = {
+    'geometry': 'geometry_benchmark',
+    'node': 'node_benchmark',
+    'pace': 'pace_benchmark',
+}
 """Word after `benchmark`, to the module that does it."""
 
 
@@ -180,7 +184,7 @@ def _measure(
     sharpener = any(case.steps for case in cases)
     reset_memory(choose_device(settings.device, None))
     started = time.perf_counter()
-    predictor = _predictor(settings, sharpener)
+    predictor = open_predictor(settings, sharpener=sharpener)
     load_s = time.perf_counter() - started
     runs = predictor_runs(predictor)
     figures = [time_case(c, runs, repeats=args.repeats, warmup=args.warmup) for c in cases]
@@ -203,7 +207,8 @@ def _measure(
     return mode
 
 
-def _predictor(settings: ModelSettings, sharpener: bool) -> Any:
+def open_predictor(settings: ModelSettings, *, sharpener: bool) -> Any:
+    """Load a model, or draw one of the random ones."""
     if settings.model in RANDOM:
         from lotus2_ros.tools.random_predictor import random_predictor
 
