@@ -82,8 +82,9 @@ def run_scale(args: argparse.Namespace) -> int:
     settings = robot_settings(args.robot)
     predictor = load_judged(args, sharpener=False)
     with SimulatedRobot(settings) as robot:
+        rectifier = rectifier_of(robot)
         frames = (
-            seen(robot, predictor, number / settings.camera_rate_hz)
+            seen(robot, rectifier, predictor, number / settings.camera_rate_hz)
             for number in tqdm(range(args.images), desc='driving', unit='image')
         )
         results = judge(frames, MODES)
@@ -124,9 +125,10 @@ class Seen(NamedTuple):
     lidar_to_base: Float64Array
 
 
-def seen(robot: SimulatedRobot, predictor: Lotus2Predictor, time: float) -> Seen:
-    """The robot's sensors at a time [s], as depth_node has them."""
-    rectifier = _rectifier(robot)
+def seen(
+    robot: SimulatedRobot, rectifier: Rectifier, predictor: Lotus2Predictor, time: float
+) -> Seen:
+    """The robot's sensors at a time [s], as depth_node has them; see `rectifier_of`."""
     rgb = rectifier.apply(robot.image(time))
     predicted = predictor.predict(rgb)
     assert predicted.disparity is not None
@@ -146,7 +148,8 @@ def seen(robot: SimulatedRobot, predictor: Lotus2Predictor, time: float) -> Seen
     )
 
 
-def _rectifier(robot: SimulatedRobot) -> Rectifier:
+def rectifier_of(robot: SimulatedRobot) -> Rectifier:
+    """What makes pinhole images of what the robot's camera sees."""
     camera, lens = robot.intrinsics, robot.lens
     matrix = camera.matrix
     return Rectifier(

@@ -12,7 +12,7 @@ from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.settings import SimulationSettings
 from lotus2_ros.simulation.robot import SimulatedRobot
 from lotus2_ros.tools.evaluate_occupancy import affine_disparity
-from lotus2_ros.tools.evaluate_scale import MODES, judge, seen, table
+from lotus2_ros.tools.evaluate_scale import MODES, judge, rectifier_of, seen, table
 
 HALF_A_SECOND = 0.5
 
@@ -39,12 +39,12 @@ class TruePredictor:
 @pytest.fixture(scope='module')
 def results(robot):
     with driving(robot, distortion=-0.2, brightness_wave=0.15) as moving:
-        predictor = TruePredictor(moving)
+        predictor, rectifier = TruePredictor(moving), rectifier_of(moving)
 
         def frames():
             for number in range(8):
                 predictor.time = number * HALF_A_SECOND
-                yield seen(moving, predictor, predictor.time)
+                yield seen(moving, rectifier, predictor, predictor.time)
 
         return judge(frames(), MODES)
 
@@ -65,7 +65,7 @@ def test_every_mode_has_a_row(results):
 def test_a_registered_depth_image_is_of_the_distorted_view(robot):
     with driving(robot, distortion=-0.25, depth_holes=0.0, depth_noise=0.0, depth_scale=1.0) as one:
         straight = driving(robot, depth_holes=0.0, depth_noise=0.0, depth_scale=1.0)
-        frame = seen(one, TruePredictor(one), 0.0)
+        frame = seen(one, rectifier_of(one), TruePredictor(one), 0.0)
         raw, rectified = one.reference_depth(0.0), frame.reference
         both = np.isfinite(raw) & np.isfinite(straight.reference_depth(0.0))
         moved = np.abs(raw / straight.reference_depth(0.0) - 1)[both]
@@ -87,7 +87,8 @@ def test_nanos_metres_are_nearly_as_right_as_its_shape_allows(nano_drive, source
 def nano_drive(robot):
     predictor = Lotus2Predictor.from_pretrained('nano', sharpener=False, device='cpu')
     with driving(robot, start=0.3) as moving:
-        frames = (seen(moving, predictor, number / 3.0) for number in range(12))
+        rectifier = rectifier_of(moving)
+        frames = (seen(moving, rectifier, predictor, number / 3.0) for number in range(12))
         return judge(frames, ('depth', 'points 64'))
 
 
@@ -95,7 +96,7 @@ def test_a_lidar_of_few_lines_has_all_that_an_exact_one_has(robot):
     """True disparity: what 16 lines lack with a network is its error where no line goes."""
     with driving(robot) as moving:
         predictor = TruePredictor(moving)
-        frame = seen(moving, predictor, 0.0)
+        frame = seen(moving, rectifier_of(moving), predictor, 0.0)
         to_camera = np.linalg.inv(frame.optical_to_base) @ frame.lidar_to_base
         found = lidar_scale(frame.disparity, LidarScan(frame.scans[16], to_camera), frame.camera)
         assert isinstance(found, ScaleEstimate)
