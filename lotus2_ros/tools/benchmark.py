@@ -41,14 +41,11 @@ from lotus2_ros.tools.benchmark_runs import (
 )
 from lotus2_ros.tools.json_files import write_json
 from lotus2_ros.tools.model_arguments import add_model_arguments, load_predictor, model_settings
+from lotus2_ros.tools.random_layouts import RANDOM_LAYOUTS
 from lotus2_ros.tools.sizes import parse_size
 from lotus2_ros.types import Prediction
 
 BASELINES = ('flux-dev', 'model')
-RANDOM = ('random-merged', 'random-shared')
-"""Models of FLUX.1-dev's shape that are drawn on the device, see `random_predictor`."""
-
-
 SUBCOMMANDS = {
     'geometry': 'geometry_benchmark',
     'node': 'node_benchmark',
@@ -209,7 +206,7 @@ def _measure(
 
 def open_predictor(settings: ModelSettings, *, sharpener: bool) -> Any:
     """Load a model, or draw one of the random ones."""
-    if settings.model in RANDOM:
+    if settings.model in RANDOM_LAYOUTS:
         from lotus2_ros.tools.random_predictor import random_predictor
 
         return random_predictor(settings, sharpener=sharpener)

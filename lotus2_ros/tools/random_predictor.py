@@ -41,12 +41,10 @@ from lotus2_ros.runtime.acceleration import choose_acceleration
 from lotus2_ros.runtime.device import choose_device, choose_precision, keep_freed_memory
 from lotus2_ros.runtime.opening import Opened, made_ready
 from lotus2_ros.settings import DEFAULT_MAX_SIDE, ModelSettings
+from lotus2_ros.tools.random_layouts import RANDOM_LAYOUTS
 from lotus2_ros.tools.random_model import RANKS
 from lotus2_ros.training.recipe.random_base import FLUX_TRANSFORMER, FLUX_VAE, flux_parameters
 from lotus2_ros.training.scheduler import SCHEDULER_CONFIG
-
-LAYOUTS = {'random-merged': False, 'random-shared': True}
-"""Name of a model that is made here, to whether its stages share one base."""
 
 _DEVIATION = 0.02
 _SMALL = 1e-3
@@ -64,7 +62,7 @@ def random_predictor(
     """Build a predictor.
 
     Args:
-        settings: `model` is one of `LAYOUTS`; tasks, device, precision and so on as ever.
+        settings: `model` is one of `RANDOM_LAYOUTS`; tasks, device, precision and so on as ever.
         sharpener: whether it has sharpeners.
         transformer: other arguments of FluxTransformer2DModel than FLUX.1-dev's.
         vae: likewise of AutoencoderKL.
@@ -89,7 +87,7 @@ def random_predictor(
             text_tokens,
             device,
             dtype,
-            shared=LAYOUTS[settings.model],
+            shared=RANDOM_LAYOUTS[settings.model],
             eight_bits=eight_bits,
         )
         networks = {name: maker.task(name, sharpener) for name in TASKS if name in settings.tasks}

@@ -8,7 +8,8 @@ from tiny import TEXT_TOKENS, TRANSFORMER, VAE
 
 from lotus2_ros.errors import SettingsError
 from lotus2_ros.settings import ModelSettings
-from lotus2_ros.tools.random_predictor import LAYOUTS, random_predictor
+from lotus2_ros.tools.random_layouts import RANDOM_LAYOUTS
+from lotus2_ros.tools.random_predictor import random_predictor
 
 
 def predictor(model='random-merged', *, sharpener=True, **settings):
@@ -22,7 +23,7 @@ def image():
     return np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize('model', LAYOUTS)
+@pytest.mark.parametrize('model', RANDOM_LAYOUTS)
 @pytest.mark.parametrize(
     ('precision', 'acceleration'),
     [('float32', 'off'), ('bfloat16', 'off'), ('bfloat16', 'on'), ('fp8', 'on')],
@@ -42,7 +43,7 @@ def test_runs_in_every_mode_and_is_the_same_each_time(model, precision, accelera
 
 
 def test_only_the_shared_layout_shares_its_base():
-    for model, shared in LAYOUTS.items():
+    for model, shared in RANDOM_LAYOUTS.items():
         tasks = predictor(model)._stages.model.tasks
         depth, normals = tasks['depth'], tasks['normals']
         weights = [
