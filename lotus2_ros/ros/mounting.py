@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lotus2_ros.geometry.mounting import Mounting
 from lotus2_ros.geometry.scale.estimate import NoScale
-from lotus2_ros.ros.transforms import Transforms
+from lotus2_ros.ros.transforms import LateTransform, Transforms
 from lotus2_ros.settings import NodeSettings
 
 
@@ -25,6 +25,8 @@ def mounting_at(
 ) -> Mounting | NoScale:
     """The pose over base_frame at a time, from where `scale_extrinsics` says.
 
+    Where TF is later than the image, its newest pose counts if it is within `scale_sync_s`.
+
     Args:
         settings: the node's.
         frame_id: of the camera's images.
@@ -39,6 +41,9 @@ def mounting_at(
         return mounting(settings) if settings.camera_height > 0.0 else NoScale('camera_height is 0')
     base = settings.base_frame
     pose = transforms.between(base, stamp, frame_id, stamp, base)
+    if isinstance(pose, LateTransform) and stamp - pose.known_ns <= settings.scale_sync_s * 1e9:
+        # A body sways little in so short a time, and this image's outputs do not wait.
+        pose = transforms.between(base, pose.known_ns, frame_id, pose.known_ns, base)
     if isinstance(pose, NoScale):
         return pose
     if pose[2, 3] <= 0.0:

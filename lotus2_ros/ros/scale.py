@@ -120,7 +120,7 @@ class ScaleKeeper:
         """Forget everything that came before."""
         with self._lock:
             self._forget(reason)
-            self._sources.feeds.clear()
+            self._sources.clear()
 
     def of(
         self,
@@ -228,6 +228,7 @@ class ScaleKeeper:
 
     def _forget(self, reason: str) -> None:
         self._history.clear()
+        self._sources.forget_images()
         self._aligner.reset()
         self._steadier.reset()
         self._tracker.reset(reason)

@@ -16,7 +16,7 @@ from lotus2_ros.ros.mounting import mounting
 from lotus2_ros.ros.scale_feeds import ReferenceFeeds
 from lotus2_ros.ros.scale_history import Predicted
 from lotus2_ros.ros.scale_readings import read_point_times, read_points, stamp_ns
-from lotus2_ros.ros.transforms import Transforms
+from lotus2_ros.ros.transforms import LateTransform, Transforms
 from lotus2_ros.settings import NodeSettings
 from lotus2_ros.types import Float32Array
 
@@ -39,18 +39,20 @@ def placed_scan(
     each point, the points are taken to be of one moment.
 
     Returns:
-        The scan; or why there is none: 'reference in another frame', what `read_points` says, or
-        what TF lacks for the stamp of the cloud.
+        The scan; or why there is none: 'reference in another frame', what `read_points` says, what
+        TF lacks for the stamp of the cloud, or a `LateTransform` for any time of the scan.
     """
     settings = entry.frame.settings
     if settings.lidar_frame not in ('', message.header.frame_id):
         return NoScale('reference in another frame')
-    points = read_points(message)
-    if isinstance(points, NoScale):
-        return points
     poses = _Poses(message.header.frame_id, entry, feeds, transforms)
     stamp = stamp_ns(message)
     once = poses.at(stamp)
+    if isinstance(once, LateTransform):
+        return once  # it is asked for again: points are read when it has come
+    points = read_points(message)
+    if isinstance(points, NoScale):
+        return points
     if isinstance(once, NoScale):
         if settings.scale_extrinsics == 'tf':
             return once
@@ -65,6 +67,9 @@ def placed_scan(
     if not first < last:
         return _of_one_moment(points, once, 'all points have one time')
     begin, end = (poses.at(stamp + round(seconds * 1e9)) for seconds in (first, last))
+    for pose in (begin, end):
+        if isinstance(pose, LateTransform):
+            return pose
     if isinstance(begin, NoScale):
         return _of_one_moment(points, once, begin.reason)
     if isinstance(end, NoScale):

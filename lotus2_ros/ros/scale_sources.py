@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image, PointCloud2
+from sensor_msgs.msg import Image
 
 from lotus2_ros.geometry.ground_plane import GroundPlane
 from lotus2_ros.geometry.intrinsics import Intrinsics
@@ -24,9 +25,10 @@ from lotus2_ros.ros.mounting import mounting, mounting_at
 from lotus2_ros.ros.products import Frame
 from lotus2_ros.ros.scale_feeds import Match, ReferenceFeeds
 from lotus2_ros.ros.scale_history import Predicted, PredictionHistory
+from lotus2_ros.ros.scale_late import LateReferences
 from lotus2_ros.ros.scale_lidar import placed_scan
 from lotus2_ros.ros.scale_readings import read_depth
-from lotus2_ros.ros.transforms import Transforms
+from lotus2_ros.ros.transforms import LateTransform, Transforms
 from lotus2_ros.types import Float32Array
 
 Float64Array = NDArray[np.float64]
@@ -47,6 +49,21 @@ class ScaleSources:
     transforms: Transforms
     history: PredictionHistory
     lidar_motion: str = ''
+    _late_clouds: LateReferences = field(init=False)
+    _moved: Predicted | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._late_clouds = LateReferences(self.history)
+
+    def clear(self) -> None:
+        """Forget all that the sensors said."""
+        self.feeds.clear()
+        self.forget_images()
+
+    def forget_images(self) -> None:
+        """Forget what belongs to earlier images."""
+        self._late_clouds.clear()
+        self._moved = None
 
     def estimate(
         self, source: str, entry: Predicted, normals: Float32Array | None
@@ -62,16 +79,13 @@ class ScaleSources:
             The estimate; why there is none; None if no reference has come.
         """
         settings = entry.frame.settings
-        if source in ('depth', 'points'):
-            topic = scale_feeds.DEPTH if source == 'depth' else scale_feeds.POINTS
-            match = self.feeds.match(topic, self.history, settings.scale_sync_s)
+        if source == 'depth':
+            match = self.feeds.match(scale_feeds.DEPTH, self.history, settings.scale_sync_s)
             if not isinstance(match, Match):
                 return match
-            from_message = self._depth if source == 'depth' else self._points
-            result = from_message(match.message, match.entry)
-            if isinstance(result, NoScale):
-                return result
-            return self.history.carried(result, match.entry)
+            return self._carried(self._depth(match.message, match.entry), match.entry)
+        if source == 'points':
+            return self._points(entry)
         if source == 'ground':
             return self._ground(entry, normals)
         return self._odometry(entry)
@@ -92,15 +106,28 @@ class ScaleSources:
             depth = rectifier.apply_to_depth(depth)
         return depth_scale(entry.disparity, depth)
 
-    def _points(self, message: PointCloud2, entry: Predicted) -> ScaleEstimate | NoScale:
+    def _points(self, newest: Predicted) -> ScaleEstimate | NoScale | None:
+        settings = newest.frame.settings
+        found = self._late_clouds.newest(
+            self.feeds.match(scale_feeds.POINTS, self.history, settings.scale_sync_s),
+            lambda match: placed_scan(match.message, match.entry, self.feeds, self.transforms),
+        )
+        if not isinstance(found, tuple):
+            return found
+        (_, entry), placed = found
         intrinsics = _intrinsics(entry)
         if isinstance(intrinsics, NoScale):
             return intrinsics
-        placed = placed_scan(message, entry, self.feeds, self.transforms)
         if isinstance(placed, NoScale):
             return placed
         self.lidar_motion = placed.motion
-        return lidar_scale(entry.disparity, placed.scan, intrinsics)
+        return self._carried(lidar_scale(entry.disparity, placed.scan, intrinsics), entry)
+
+    def _carried(
+        self, result: ScaleEstimate | NoScale, entry: Predicted
+    ) -> ScaleEstimate | NoScale:
+        """What was found for an earlier prediction, for the newest one."""
+        return result if isinstance(result, NoScale) else self.history.carried(result, entry)
 
     def _ground(
         self, entry: Predicted, normals: Float32Array | None
@@ -126,14 +153,33 @@ class ScaleSources:
             up = mounted.optical_to_base[:3, :3].T @ (shown / np.linalg.norm(shown))
         return GroundPlane((float(up[0]), float(up[1]), float(up[2])), mounted.height)
 
-    def _odometry(self, entry: Predicted) -> ScaleEstimate | NoScale | None:
+    def _odometry(self, newest: Predicted) -> ScaleEstimate | NoScale | None:
+        entries = [newest, *self.history.earlier()]
+        # Transforms may be later than predictions: the newest motion that is known counts.
+        known = next(
+            (
+                number
+                for number, (entry, before) in enumerate(pairwise(entries))
+                if not isinstance(self._motion(entry, before), LateTransform)
+            ),
+            0,
+        )
+        entry = entries[known]
+        if known and entry is self._moved:
+            return None
+        result = self._by_motion(entry, entries[known + 1 :])
+        if not isinstance(result, LateTransform):
+            self._moved = entry
+        return self._carried(result, entry)
+
+    def _by_motion(self, entry: Predicted, before: list[Predicted]) -> ScaleEstimate | NoScale:
         intrinsics = _intrinsics(entry)
         if isinstance(intrinsics, NoScale):
             return intrinsics
         if entry.picture is None:
             return NoScale('no picture')
         reason: NoScale | None = None
-        for earlier in self.history.earlier():
+        for earlier in before:
             if earlier.picture is None or earlier.picture.shape != entry.picture.shape:
                 break
             motion = self._motion(entry, earlier)

@@ -137,6 +137,29 @@ def test_the_pose_is_taken_from_tf_at_the_time_of_the_image(robot: Robot) -> Non
     assert 'withheld: ~/scan' not in rig.status()[2]
 
 
+def test_a_pose_a_little_older_than_the_image_counts(robot: Robot) -> None:
+    rig = robot.rig
+    expected = by_parameters(robot, 20.0)
+    robot.say_mast()
+    assert rig.set(scale_extrinsics='tf', scale_sync_s=0.05) == (True, '')
+    stamp = rig.stamp()
+    when = stamp.sec * 10**9 + stamp.nanosec
+    robot.say_turn(20.0, when - 40_000_000)
+    wait_until(lambda: robot._known(when - 40_000_000), what='the node knows the transforms')
+    rig.send(image_of(robot.rgb), stamp=stamp)
+    np.testing.assert_allclose(rig.get('scan', stamp).ranges, expected.ranges, rtol=1e-3)
+
+    assert rig.set(scale_sync_s=0.03) == (True, '')
+    reason = f'none: late transform from {FRAME} to {BASE}'
+
+    def said() -> bool:
+        rig.get('depth/disparity', rig.send(image_of(robot.rgb)))
+        return rig.status()[2]['camera pose'] == reason
+
+    wait_until(said, what=reason)
+    assert rig.set(scale_sync_s=0.05, scale_extrinsics='parameters') == (True, '')
+
+
 def test_a_camera_below_the_ground_is_told(robot: Robot) -> None:
     rig = robot.rig
     robot.say_mast()

@@ -128,16 +128,21 @@ class Tree:
         place = from_rotation_vector(np.zeros(3), np.array([forward, 0.0, 0.0]))
         self._tf.sendTransform([stamped(place, ODOM, BASE, when_ns)])
 
-    def frame(self, forward: float = 0.0, jump: float = 0.0, **kinds: Any) -> dict[str, str]:
-        """An image, and a cloud of 40 ms before; the robot jumps in between."""
-        when = self.world.now_ns + 100_000_000
-        for after, place in ((-60, forward), (-40, forward), (-1, forward + jump), (1, None)):
-            self.drive(forward + jump if place is None else place, when + after * 1_000_000)
+    def know(self, when: int, forward: float = 0.0) -> None:
+        """The node knows where the robot is until a time [ns], and a little further."""
+        self.drive(forward, when + 1_000_000)
         transforms = self.world.rig.node.session.scale._sources.transforms
         wait_until(
             lambda: isinstance(transforms.between(FRAME, when, LIDAR, when, ODOM), np.ndarray),
             what='the node knows the transforms',
         )
+
+    def frame(self, forward: float = 0.0, jump: float = 0.0, **kinds: Any) -> dict[str, str]:
+        """An image, and a cloud of 40 ms before; the robot jumps in between."""
+        when = self.world.now_ns + 100_000_000
+        for after, place in ((-60, forward), (-40, forward), (-1, forward + jump)):
+            self.drive(place, when + after * 1_000_000)
+        self.know(when, forward + jump)
         return self.world.frame(self.world.cloud(), late_s=0.04, **kinds)
 
     def lock(self) -> dict[str, str]:
@@ -160,7 +165,8 @@ def test_tf_that_is_missing_late_or_jumps_is_named_and_recovered_from(world: Wor
     assert float(tree.lock()['a [1/m]']) == pytest.approx(A, rel=0.03)
     # Late: the newest transform is older than the image.
     late = f'late transform from {LIDAR} to {FRAME}'
-    report = world.frame(world.cloud(), gap_s=0.7)
+    assert world.frame(world.cloud(), gap_s=0.7)['state'] == 'coasting'
+    report = world.frame(gap_s=0.4)
     assert (report['state'], report['reason']) == ('coasting', late)
     assert world.frame(world.cloud(), gap_s=HOLD_S)['state'] == 'lost'
     assert late in rig.wait_state('RELATIVE')['message']
@@ -172,6 +178,35 @@ def test_tf_that_is_missing_late_or_jumps_is_named_and_recovered_from(world: Wor
     assert report['reason'] != ''
     assert float(report['a [1/m]']) == pytest.approx(scale, rel=0.02)
     assert tree.lock()['reason'] == ''
+
+
+def test_a_cloud_waits_for_transforms_that_come_after_the_prediction(world: World) -> None:
+    rig, tree = world.rig, Tree(world)
+    assert rig.set(scale_extrinsics='tf') == (True, '')
+    tree.mount()
+    tree.lock()
+    rig.forget_counts()
+    ages = []
+    for _ in range(6):
+        report = world.frame(world.cloud(), late_s=0.04, gap_s=0.29)
+        assert report['state'] == 'locked'
+        ages.append(float(report['age [s]']))
+        tree.know(world.now_ns)
+    assert ages == [pytest.approx(0.29)] + 5 * [0.0], 'by the cloud of the image before'
+    assert float(report['a [1/m]']) == pytest.approx(A, rel=0.03)
+    assert not [cause for cause in rig.counts() if 'transform' in cause]
+
+
+def test_the_newest_motion_that_tf_knows_counts(world: World) -> None:
+    rig, tree = world.rig, Tree(world)
+    assert rig.set(scale_mode='odometry', scale_extrinsics='tf') == (True, '')
+    tree.mount()
+    tree.know(world.now_ns)
+    world.frame()
+    late = f'late transform from {FRAME} to {FRAME}'
+    assert world.frame()['reason'] == late
+    tree.know(world.now_ns)
+    assert world.frame()['reason'] == 'motion too small'
 
 
 def test_tf_is_taken_again_after_the_cameras_clock_was_set_back(world: World) -> None:
