@@ -7,6 +7,7 @@ import torch
 from lotus2_ros.errors import DeviceError, SettingsError
 from lotus2_ros.model.inference.fast.transformer import FastTransformer
 from lotus2_ros.model.inference.fast.vae import FastAutoencoder
+from lotus2_ros.model.inference.quantization import EIGHT_BIT_NAME
 from lotus2_ros.model.loading import Lotus2Model
 from lotus2_ros.runtime.device import AUTO, device_name
 from lotus2_ros.settings import ModelSettings
@@ -47,6 +48,26 @@ def choose_acceleration(
     if word == ON:
         raise DeviceError(f'acceleration is on, but {lacking}; set it to auto or off')
     return False, f'acceleration is auto and {lacking}'
+
+
+def accelerates_in(precision: str | None, setting: str | None, device: torch.device) -> bool:
+    """Whether to accelerate a model whose weights are brought to a precision while it is loaded.
+
+    Args:
+        precision: that was asked for, see `choose_precision`.
+        setting: see `choose_acceleration`, as `device`.
+        device: that the model runs on.
+
+    Raises:
+        SettingsError: fp8 without acceleration; or see `choose_acceleration`.
+        DeviceError: see `choose_acceleration`.
+    """
+    eight_bits = precision == EIGHT_BIT_NAME
+    fast, reason = choose_acceleration(setting, device, eight_bits=eight_bits)
+    if eight_bits and not fast:
+        msg = f'precision is fp8, which only the accelerated network computes, but {reason}'
+        raise SettingsError(f'{msg}; set acceleration to on, or precision to auto')
+    return fast
 
 
 def _lacking(device: torch.device, eight_bits: bool) -> str:

@@ -14,7 +14,7 @@ from lotus2_ros.model.base import BaseTransformer
 from lotus2_ros.model.inference.quantization import EIGHT_BIT_NAME
 from lotus2_ros.model.prepared.folder import PreparedFolder, find_prepared
 from lotus2_ros.model.prepared.loading import load as load_prepared
-from lotus2_ros.runtime.acceleration import accelerate, choose_acceleration
+from lotus2_ros.runtime.acceleration import accelerate, accelerates_in, choose_acceleration
 from lotus2_ros.runtime.device import (
     AUTO,
     choose_device,
@@ -117,11 +117,7 @@ def _open_unprepared(model: str | Path, base: str | Path | None, wanted: Wanted)
         place = choose_device(wanted.device, transformer.parameters)
         keep_freed_memory(place)
         dtype = choose_precision(wanted.precision, place)
-        eight_bits = wanted.precision == EIGHT_BIT_NAME
-        fast, reason = choose_acceleration(wanted.acceleration, place, eight_bits=eight_bits)
-        if eight_bits and not fast:
-            msg = f'precision is fp8, which only the accelerated network computes, but {reason}'
-            raise SettingsError(f'{msg}; set acceleration to on, or precision to auto')
+        fast = accelerates_in(wanted.precision, wanted.acceleration, place)
         loaded = loading.load(
             folders,
             transformer,
@@ -129,7 +125,7 @@ def _open_unprepared(model: str | Path, base: str | Path | None, wanted: Wanted)
             sharpener=sharpener,
             device=place,
             dtype=dtype,
-            eight_bits=eight_bits,
+            eight_bits=wanted.precision == EIGHT_BIT_NAME,
             progress=wanted.progress,
         )
     return Opened(loaded, folders.name, place, dtype, folders.max_side, fast)

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lotus2_ros.errors import SettingsError
 from lotus2_ros.model.conditioning import Conditioning
 from lotus2_ros.model.flow import SCHEDULER_CLASS, FlowSchedule
 from lotus2_ros.model.inference.autoencoder import Autoencoder, AutoencoderConfig
@@ -37,7 +36,7 @@ from lotus2_ros.model.prepared.names import Layer, block_layers, is_adapted
 from lotus2_ros.model.prompt import TEXT_TOKENS
 from lotus2_ros.model.tasks import TASKS
 from lotus2_ros.runtime import Lotus2Predictor
-from lotus2_ros.runtime.acceleration import choose_acceleration
+from lotus2_ros.runtime.acceleration import accelerates_in
 from lotus2_ros.runtime.device import choose_device, choose_precision, keep_freed_memory
 from lotus2_ros.runtime.opening import Opened, made_ready
 from lotus2_ros.settings import DEFAULT_MAX_SIDE, ModelSettings
@@ -78,9 +77,7 @@ def random_predictor(
     keep_freed_memory(device)
     dtype = choose_precision(settings.precision, device)
     eight_bits = settings.precision == EIGHT_BIT_NAME
-    fast, reason = choose_acceleration(settings.acceleration, device, eight_bits=eight_bits)
-    if eight_bits and not fast:
-        raise SettingsError(f'precision is fp8, which only the accelerated network has: {reason}')
+    fast = accelerates_in(settings.precision, settings.acceleration, device)
     with torch.no_grad():
         maker = _Maker(
             NetworkShape.from_config(config),
