@@ -43,14 +43,6 @@ def test_edge_loss_asks_for_the_edge_and_neither_for_its_height_nor_for_a_scale(
     )
 
 
-def test_edge_loss_falls_along_its_gradient():
-    truth = step_at(6)
-    blurred = torch.nn.functional.avg_pool2d(truth, 3, 1, 1).requires_grad_()
-    before = edge_loss(blurred, truth, BOUNDS)
-    (gradient,) = torch.autograd.grad(before, blurred)
-    assert edge_loss(blurred - 0.02 * gradient, truth, BOUNDS) < before
-
-
 def test_overlap_loss_prefers_a_guess_to_a_slope():
     """Where an edge may lie at three places, any of them overlaps more than what lies between."""
 
@@ -73,12 +65,13 @@ def test_overlap_loss_prefers_a_guess_to_a_slope():
     )
 
 
-def test_overlap_loss_falls_along_its_gradient():
+@pytest.mark.parametrize('loss', [edge_loss, overlap_loss])
+def test_loss_falls_along_its_gradient(loss):
     truth = step_at(6)
     blurred = torch.nn.functional.avg_pool2d(truth, 3, 1, 1).requires_grad_()
-    before = overlap_loss(blurred, truth, BOUNDS)
+    before = loss(blurred, truth, BOUNDS)
     (gradient,) = torch.autograd.grad(before, blurred)
-    assert overlap_loss(blurred - 0.02 * gradient, truth, BOUNDS) < before
+    assert loss(blurred - 0.02 * gradient, truth, BOUNDS) < before
 
 
 def test_tolerant_truth_puts_the_edge_where_the_coarse_map_has_it():
