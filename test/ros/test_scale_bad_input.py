@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from rclpy.qos import QoSProfile
 from rclpy.time import Time
-from rig import FRAME, Rig, info_of, wait_until
+from rig import FRAME, info_of, wait_until
 from rosgraph_msgs.msg import Clock
-from test_scale_topics import HEIGHT, HOLD_S, LIDAR, LIDAR_AT_CAMERA, WIDTH, A, World
+from scale_world import HEIGHT, HOLD_S, LIDAR, LIDAR_AT_CAMERA, WIDTH, A, World, running_world
 from transform_tree import stamped, tf2_module
 
 from lotus2_ros.geometry.rigid import from_rotation_vector, inverse
@@ -25,24 +25,8 @@ TURNED_ROUND = from_rotation_vector(np.array([0.0, np.pi, 0.0]), np.zeros(3))
 def shared_world() -> Iterator[World]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, 'tf2_ros', tf2_module())
-        rig = Rig(
-            {
-                'model': 'nano',
-                'tasks': ['depth'],
-                'load_sharpener': False,
-                'cpu_threads': 1,
-                'max_image_age_s': 0.0,
-                'stale_timeout_s': 20.0,
-                'diagnostics_rate_hz': 20.0,
-                'frozen_timeout_s': 0.0,
-            }
-        )
-        try:
-            rig.wait_ready()
-            yield World(rig)
-            assert rig.node_errors == [], rig.node_errors
-        finally:
-            rig.close()
+        with running_world() as world:
+            yield world
 
 
 @pytest.fixture
