@@ -46,7 +46,7 @@ demo: venv ## Real photographs through the real node; pictures and a table at th
 	@$(DEMO_ENV)/bin/lotus2 demo $(DEMO_ARGS)
 
 .PHONY: test
-test: venv $(COLCON)/.made ## All tests: model and geometry once, ROS on every distribution
+test: venv $(COLCON)/.made ## All tests: model and geometry once, ROS on one distribution, what may differ on others
 	@$(BASE)/bin/python test/run_parts.py --base $(BASE)/bin/python \
 	  $(foreach d,$(DISTROS),--ros $(d)=$(call ros_env,$(d))/bin/python)
 
