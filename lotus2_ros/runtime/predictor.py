@@ -19,7 +19,7 @@ from lotus2_ros.runtime.preprocess import Size, check_image, working_sizes
 from lotus2_ros.runtime.recorded_stages import RecordedStages
 from lotus2_ros.runtime.sharpening import SharpenJob
 from lotus2_ros.runtime.stages import CoreState, Stages
-from lotus2_ros.types import DEPTH, NORMALS, Prediction, UInt8Array
+from lotus2_ros.types import DEPTH, NORMALS, AnyArray, Float32Array, Prediction, UInt8Array
 
 
 class Lotus2Predictor:
@@ -263,7 +263,19 @@ class Lotus2Predictor:
             raise SettingsError('sharpening runs beside frames on a GPU with acceleration only')
         return SharpenJob(self._stages, state, steps, names, beside=beside)
 
-    def _working_sizes(self, image: UInt8Array, max_side: int | None) -> list[Size]:
+    def reconstruct(self, disparity: Float32Array, max_side: int | None = None) -> Float32Array:
+        """What the autoencoder makes of a disparity map: no prediction can be sharper.
+
+        Args:
+            disparity: (H, W) float32 of 0 to 1, as predictions are.
+            max_side: see `predict`.
+
+        Raises:
+            ImageError: it is too small.
+        """
+        return self._stages.reconstruct(disparity, self._working_sizes(disparity, max_side))
+
+    def _working_sizes(self, image: AnyArray, max_side: int | None) -> list[Size]:
         _check_max_side(max_side)
         limit = self._max_side if max_side is None else max_side
         return working_sizes((image.shape[0], image.shape[1]), limit or self._model_max_side)

@@ -92,10 +92,15 @@ def prepare_bytes(rgb: Tensor, sizes: list[Size], dtype: torch.dtype) -> Tensor:
     """`prepare_image` of bytes (H, W, 3) that are on the device."""
     image = rgb.permute(2, 0, 1)[None]  # (1, 3, H, W)
     image = image.to(torch.float32) / 127.5 - 1.0  # still channels last: resizes faster, same bits
+    return fitted(image, sizes).to(dtype).contiguous()
+
+
+def fitted(image: Tensor, sizes: list[Size]) -> Tensor:
+    """Resize (B, C, H, W) float32 through the sizes of `working_sizes`."""
     for size in sizes:
         if tuple(image.shape[2:]) != size:
             image = F.interpolate(image, size=size, mode='bilinear', align_corners=False)
-    return image.to(dtype).contiguous()
+    return image
 
 
 def read_picture(decoded: Tensor, task: Task, size: Size) -> Tensor:

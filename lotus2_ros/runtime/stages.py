@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from lotus2_ros.model.latents import decode_latents, encode_images, pack
 from lotus2_ros.model.loading import Lotus2Model
 from lotus2_ros.model.tasks import TASKS
 from lotus2_ros.runtime.device import reproducible
-from lotus2_ros.runtime.preprocess import Size, prepare_image, read_picture
+from lotus2_ros.runtime.preprocess import Size, fitted, prepare_image, read_picture
 from lotus2_ros.runtime.timing import StageClock
 from lotus2_ros.types import DEPTH, NORMALS, Float32Array, Prediction, UInt8Array
 
@@ -139,6 +140,17 @@ class Stages:
             )
             for i, state in enumerate(states)
         ]
+
+    def reconstruct(self, disparity: Float32Array, sizes: list[Size]) -> Float32Array:
+        """A map (H, W) of 0 to 1 through the autoencoder at the working size, and back."""
+        height, width = disparity.shape
+        with torch.inference_mode(), reproducible(self.device):
+            picture = torch.from_numpy(disparity * 2 - 1).to(self.device)
+            drawn = fitted(picture.expand(1, 3, -1, -1), sizes).to(self.dtype)
+            latent = encode_images(self.model.vae, drawn.contiguous())
+            value = decode_latents(self.model.vae, latent)
+            decoded = read_picture(value, TASKS[DEPTH], (height, width))
+        return np.asarray(decoded[0, 0].cpu().numpy())
 
     # What the stages are made of; called with gradients off.
 

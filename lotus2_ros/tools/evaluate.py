@@ -62,6 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="longest side the network sees (default: the protocol's, or a small model's own)",
     )
     parser.add_argument('--sharpen-steps', type=int, default=10, help='0 skips the sharpener')
+    parser.add_argument(
+        '--sharpness-bounds',
+        action='store_true',
+        help='judge, too, what sharper edges could be worth where depth is known everywhere',
+    )
     parser.add_argument('--out', type=Path, default=None, help='folder for tables and pictures')
     add_benchmark_arguments(parser)
     add_live_arguments(parser)
@@ -135,6 +140,7 @@ def _run_benchmark(
             settings,
             limit=args.limit,
             max_side=args.max_side,
+            bounds=args.sharpness_bounds,
             progress=progress,
         )
     text = page(benchmark, result)

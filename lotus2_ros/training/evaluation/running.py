@@ -14,6 +14,7 @@ from lotus2_ros.training.evaluation.judging import Judgement, judge, true_spectr
 from lotus2_ros.training.evaluation.normal_metrics import AnglePool
 from lotus2_ros.training.evaluation.pictures import depth_tiles, normal_tiles
 from lotus2_ros.training.evaluation.prediction import predict_sample
+from lotus2_ros.training.evaluation.sharpness_bounds import sharpness_bounds
 from lotus2_ros.training.evaluation.spectrum import SpectrumPool
 from lotus2_ros.training.evaluation.trivial import trivial_predictions
 from lotus2_ros.types import Prediction, UInt8Array
@@ -125,6 +126,7 @@ def evaluate(
     limit: int | None = None,
     max_side: int | None = None,
     trivial: bool = True,
+    bounds: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> Result:
     """Judge a model on a benchmark.
@@ -136,6 +138,8 @@ def evaluate(
         limit: take only the first so many samples.
         max_side: see `predict_sample`.
         trivial: judge the trivial predictors too.
+        bounds: judge what sharper edges could be worth too, see `sharpness_bounds`; the first
+            setting must be the core alone.
         progress: told the name of every sample that is done.
 
     Raises:
@@ -154,6 +158,8 @@ def evaluate(
                     predictor, sample, benchmark.rules, settings, max_side=max_side
                 )
             }
+            if bounds:
+                predictions |= sharpness_bounds(predictor, sample, predictions[CORE])
             if trivial:
                 predictions |= trivial_predictions(sample)
             _take_in(result, order, sample, benchmark.rules, predictions, list(settings))
