@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from moving_lidar import SCAN_S, driven, scale_error, scanned_on_the_way
 from rclpy.qos import QoSProfile
 from rclpy.time import Time
 from rig import FRAME, info_of, wait_until
@@ -109,7 +110,9 @@ class Tree:
             self._static.sendTransform([stamped(matrix, BASE, child)])
 
     def drive(self, forward: float, when_ns: int) -> None:
-        place = from_rotation_vector(np.zeros(3), np.array([forward, 0.0, 0.0]))
+        self.be(from_rotation_vector(np.zeros(3), np.array([forward, 0.0, 0.0])), when_ns)
+
+    def be(self, place: np.ndarray, when_ns: int) -> None:
         self._tf.sendTransform([stamped(place, ODOM, BASE, when_ns)])
 
     def know(self, when: int, forward: float = 0.0) -> None:
@@ -179,6 +182,22 @@ def test_a_cloud_waits_for_transforms_that_come_after_the_prediction(world: Worl
     assert ages == [pytest.approx(0.29)] + 5 * [0.0], 'by the cloud of the image before'
     assert float(report['a [1/m]']) == pytest.approx(A, rel=0.03)
     assert not [cause for cause in rig.counts() if 'transform' in cause]
+
+
+def test_a_scan_waits_for_the_whole_motion_during_it(world: World) -> None:
+    """The robot turns and drives; when the image is predicted, TF knows half of the scan."""
+    rig, tree = world.rig, Tree(world)
+    assert rig.set(scale_extrinsics='tf', scale_sync_s=0.15) == (True, '')
+    tree.mount()
+    for _ in range(5):
+        when = world.now_ns + 400_000_000
+        for late in (0.12, 0.05):
+            tree.be(driven(-late), when - round(late * 1e9))
+        report = world.frame(scanned_on_the_way(world), late_s=SCAN_S, gap_s=0.4)
+        tree.be(driven(0.0), when)
+        tree.know(when)
+    assert scale_error(world, report) < 0.001
+    assert rig.status()[2]['lidar motion'] == 'compensated'
 
 
 def test_the_newest_motion_that_tf_knows_counts(world: World) -> None:

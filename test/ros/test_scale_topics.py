@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, Vector3
+from moving_lidar import SCAN_S, driven, scale_error, scanned_on_the_way, timed
 from rig import image_of, pixels, wait_until
 from scale_world import DEPTH, HOLD_S, LIDAR, LIDAR_AT_CAMERA, A, B, World, running_world
-from sensor_msgs.msg import Image, Imu, PointCloud2, PointField
+from sensor_msgs.msg import Image, Imu, PointCloud2
 from std_msgs.msg import Header
 
 from lotus2_ros.geometry.mounting import Mounting
-from lotus2_ros.geometry.rigid import from_rotation_vector, inverse
+from lotus2_ros.geometry.rigid import inverse
 from lotus2_ros.geometry.scale.estimate import NoScale
 from lotus2_ros.geometry.scale.frame_alignment import relation
 from lotus2_ros.ros.messages import optional_message
@@ -209,28 +210,6 @@ def test_a_lidar_gives_metres(world: World) -> None:
     assert world.frame(world.cloud())['state'] == 'locked'
 
 
-def timed(message: PointCloud2, seconds: np.ndarray, how: str) -> PointCloud2:
-    """The cloud with a time of each point, as a driver would say it."""
-    stamp = message.header.stamp.sec + 1e-9 * message.header.stamp.nanosec
-    name, datatype, values = {
-        'ouster': ('t', PointField.UINT32, (seconds * 1e9).astype('<u4')),
-        'velodyne': ('time', PointField.FLOAT32, seconds.astype('<f4')),
-        'hesai': ('timestamp', PointField.FLOAT64, (seconds + stamp).astype('<f8')),
-        'livox': ('timestamp', PointField.FLOAT64, ((seconds + stamp) * 1e9).astype('<f8')),
-    }[how]
-    points = np.frombuffer(message.data, np.uint8).reshape(-1, message.point_step)
-    table = np.ascontiguousarray(
-        np.hstack([points, values.view(np.uint8).reshape(len(points), -1)])
-    )
-    message.fields = [
-        *message.fields,
-        PointField(name=name, offset=message.point_step, datatype=datatype, count=1),
-    ]
-    message.point_step, message.row_step = table.shape[1], table.size
-    message.data = array.array('B', table.tobytes())
-    return message
-
-
 @pytest.mark.parametrize('how', ['ouster', 'velodyne', 'hesai', 'livox'])
 def test_times_of_points_are_read_as_each_driver_says_them(how: str) -> None:
     seconds = np.linspace(0.0, 0.1, 50)
@@ -266,36 +245,15 @@ def pose_of(transform: np.ndarray) -> PoseStamped:
 
 
 def test_a_lidar_on_a_moving_robot_is_compensated_by_odometry(world: World) -> None:
-    """The robot turns by 15 degrees and drives 20 cm while its lidar turns once."""
-    rig, took = world.rig, 0.1
-
-    def robot(seconds: float) -> np.ndarray:
-        """Robot -> odom at a time from the image on; the lidar scans before it."""
-        part = seconds / took
-        return from_rotation_vector(
-            np.array([0.0, 0.0, part * np.radians(15.0)]), np.array([part * 0.2, 0.0, 0.0])
-        )
+    rig = world.rig
 
     def lidar_frame(*, with_odometry: bool) -> dict[str, str]:
         stamp = world.stamp(0.4)
-        cloud = world.cloud()
-        still = np.frombuffer(cloud.data, np.float32).reshape(-1, 3)
-        # Around once, from right to left, as its azimuth says.
-        azimuth = np.arctan2(still[:, 1], still[:, 0])
-        part = (azimuth - azimuth.min()) / np.ptp(azimuth)
-        seconds = took * part
-        moving = np.stack(
-            [
-                (inverse(robot(when - took)) @ [*point, 1.0])[:3]
-                for when, point in zip(seconds, still, strict=True)
-            ]
-        )
-        cloud.data = array.array('B', moving.astype(np.float32).tobytes())
         if with_odometry:
             for late in (0.12, 0.08, 0.04, 0.0, -0.04):
-                world.send(pose_of(robot(-late)), stamp, late)
+                world.send(pose_of(driven(-late)), stamp, late)
                 time.sleep(0.04)  # one message waits at most
-        world.send(timed(cloud, seconds, 'ouster'), stamp, took)
+        world.send(scanned_on_the_way(world), stamp, SCAN_S)
         rig.send(image_of(world.rgb), stamp=stamp)
         rig.get('depth/disparity', stamp)
         return world.report(stamp)
@@ -304,10 +262,7 @@ def test_a_lidar_on_a_moving_robot_is_compensated_by_odometry(world: World) -> N
         rig.node.session.scale.reset('begun')
         for _ in range(4):
             report = lidar_frame(with_odometry=with_odometry)
-        if report['state'] != 'locked':
-            return np.inf
-        found = float(report['a [1/m]']) * world.disparity + float(report['b [1/m]'])
-        return float(np.mean(np.abs(1.0 / found / world.depth - 1.0)))
+        return scale_error(world, report)
 
     assert rig.set(scale_mode='points', scale_sync_s=0.15) == (True, '')
     without = error(with_odometry=False)

@@ -1,8 +1,7 @@
 """tf2_ros, or where it is not installed the part of its interface that the node and tests use.
 
 tf2_ros is not in the Python package index. In its place a `TransformStamped` each comes on /tf and
-/tf_static, where tf2_ros has arrays of them, and between two poses the nearer one is taken, where
-tf2_ros interpolates.
+/tf_static, where tf2_ros has arrays of them.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from rclpy.time import Time
 
-from lotus2_ros.geometry.rigid import inverse
+from lotus2_ros.geometry.rigid import from_rotation_vector, inverse, rotation_vector
 from lotus2_ros.ros.scale_readings import pose_matrix, stamp_ns
 
 STATIC_QOS = QoSProfile(depth=10, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
@@ -100,7 +99,7 @@ class Buffer:
             else:
                 if not poses or not min(poses) <= when <= max(poses):
                     raise ExtrapolationException(f'{edge} is not known at {when}')
-                now = poses[min(poses, key=lambda stamp: abs(stamp - when))]
+                now = pose_at(poses, when)
             pose = now @ pose
         return pose
 
@@ -178,6 +177,18 @@ def tf2_module() -> Any:
     ):
         setattr(module, kind.__name__, kind)
     return module
+
+
+def pose_at(poses: dict[int, np.ndarray], when: int) -> np.ndarray:
+    """The pose at a time between the first and the last one, at steady speed between two."""
+    before, after = max(t for t in poses if t <= when), min(t for t in poses if t >= when)
+    one, other = poses[before], poses[after]
+    part = (when - before) / max(after - before, 1)
+    turn = rotation_vector(one[:3, :3].T @ other[:3, :3])
+    turned = one[:3, :3] @ from_rotation_vector(part * turn, np.zeros(3))[:3, :3]
+    pose = np.eye(4)
+    pose[:3, :3], pose[:3, 3] = turned, one[:3, 3] + part * (other[:3, 3] - one[:3, 3])
+    return pose
 
 
 def stamped(matrix: np.ndarray, parent: str, child: str, nanoseconds: int = 0) -> TransformStamped:
