@@ -20,6 +20,7 @@ import torch
 from lotus2_ros.errors import Lotus2Error, SettingsError
 from lotus2_ros.geometry.colormap import colorize_disparity
 from lotus2_ros.tools.json_files import write_json
+from lotus2_ros.tools.sizes import parse_training_size
 from lotus2_ros.training.settings import TrainingSettings
 from lotus2_ros.types import AnyArray, UInt8Array
 
@@ -178,7 +179,7 @@ def _plan(args: argparse.Namespace) -> TrainingSettings:
     compiled = not args.no_compile and torch.device(args.device).type == 'cuda'
     return dataclasses.replace(
         plan,
-        sizes=(_size(args.size),),
+        sizes=(parse_training_size(args.size),),
         size_weights=(1.0,),
         batch=args.batch,
         compiled=compiled,
@@ -187,13 +188,6 @@ def _plan(args: argparse.Namespace) -> TrainingSettings:
         # By steps and not by time, so that all variants see the same scenes.
         core=dataclasses.replace(plan.core, seconds=float('inf'), steps=args.steps),
     )
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition('x')
-    if not (height.isdigit() and width.isdigit()) or int(height) % 16 or int(width) % 16:
-        raise SettingsError(f'--size is {text!r}; write height x width, both multiples of 16')
-    return int(height), int(width)
 
 
 def _write_picture(path: Path, scenes: list[HeldOutScene], rows: list[Judged]) -> None:

@@ -142,7 +142,8 @@ def _cases(args: argparse.Namespace, settings: ModelSettings) -> list[Case]:
     most = len(photographs_in(SAMPLES))
     if not 0 <= args.photographs <= most:
         raise SettingsError(f'--photographs is {args.photographs}; allowed: 0 to {most}')
-    sizes = [parse_size(text) for text in args.sizes or []] or [(args.height, args.width)]
+    sizes = [parse_size(text, '--sizes') for text in args.sizes or []]
+    sizes = sizes or [(args.height, args.width)]
     if min(min(size) for size in sizes) < 16:
         raise SettingsError('--width and --height from 16')
     sets = [tuple(text.split('+')) for text in args.task_sets or []] or [settings.tasks]

@@ -20,6 +20,7 @@ from lotus2_ros.simulation.occupancy import compare, published_clouds, true_spac
 from lotus2_ros.simulation.robot import SimulatedRobot
 from lotus2_ros.tools.json_files import write_json
 from lotus2_ros.tools.model_arguments import load_judged
+from lotus2_ros.tools.sizes import parse_size
 from lotus2_ros.types import Float32Array
 
 FOUND, MARKED = 0.95, 0.01
@@ -53,11 +54,7 @@ def run_occupancy(args: argparse.Namespace) -> int:
     """
     if args.poses < 1:
         raise SettingsError(f'--poses is {args.poses}; at least 1 is needed')
-    try:
-        width, height = (int(side) for side in args.world_size.split('x'))
-    except ValueError as error:
-        msg = f'--world-size must be like 640x480, not {args.world_size!r}'
-        raise SettingsError(msg) from error
+    height, width = parse_size(args.world_size, '--world-size')
     predictor = load_judged(args, sharpener=False)
     settings = SimulationSettings.from_mapping({'width': width, 'height': height})
     name = f'{args.model}, aligned to the truth'

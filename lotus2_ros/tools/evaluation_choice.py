@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from lotus2_ros.errors import SettingsError
+from lotus2_ros.tools.sizes import parse_size
 from lotus2_ros.training.evaluation.benchmark import Benchmark
 from lotus2_ros.training.evaluation.built_in import SCENES, HeldOut, Motorcycle
 from lotus2_ros.training.evaluation.depth_alignment import DepthRange
@@ -101,7 +102,7 @@ def chosen_benchmarks(args: argparse.Namespace) -> list[Benchmark | FlickerSeque
 
 def _open(name: str, args: argparse.Namespace) -> Benchmark | FlickerSequence:
     if name == 'held-out':
-        width, height = _size(args.size)
+        height, width = parse_size(args.size, '--size')
         return HeldOut(args.scenes, height, width, args.held_out)
     if name == 'motorcycle':
         return Motorcycle()
@@ -130,11 +131,3 @@ def _pair_rules(args: argparse.Namespace) -> PairRules:
     if not (args.depth_units > 0 and math.isfinite(args.depth_units)):
         raise SettingsError(f'--depth-units must be a positive number, not {args.depth_units}')
     return PairRules(args.depth_units, DepthRange(near, far), not args.normals_face_camera)
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        width, height = (int(side) for side in text.split('x'))
-    except ValueError as error:
-        raise SettingsError(f'--size must be like 320x240, not {text!r}') from error
-    return width, height

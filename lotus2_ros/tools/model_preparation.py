@@ -99,7 +99,9 @@ def run(args: argparse.Namespace) -> int:
 def _plan(args: argparse.Namespace) -> Preparation:
     from lotus2_ros.model.prepared.preparing import Preparation
 
-    sizes = {} if args.sizes is None else {'sizes': tuple(parse_size(text) for text in args.sizes)}
+    sizes = {}
+    if args.sizes is not None:
+        sizes['sizes'] = tuple(parse_size(text, '--sizes') for text in args.sizes)
     return Preparation(
         tasks=tuple(name for name in TASKS if name in args.tasks),
         sharpener=not args.no_sharpener,

@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
             result, or a file cannot be written.
     """
     settings, parameters = node_parameters(args)
-    height, width = parse_size(args.size)
+    height, width = parse_size(args.size, '--size')
     if min(args.duration, args.rate) <= 0 or args.warmup < 0:
         raise SettingsError('--duration and --rate must be above 0, --warmup from 0')
     _check_ros()

@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     rates = args.camera_rate, args.sharpen_rate, args.seconds
     if not all(math.isfinite(rate) and rate > 0 for rate in rates):
         raise SettingsError('--camera-rate, --sharpen-rate and --seconds above 0')
-    image = benchmark_image(parse_size(args.size))
+    image = benchmark_image(parse_size(args.size, '--size'))
     predictor = open_predictor(settings, sharpener=True)
     # Sizes are recorded and caches filled before anything counts.
     predictor.predict(image, sharpen_steps=args.sharpen_steps)

@@ -22,6 +22,7 @@ import torch
 from lotus2_ros.errors import SettingsError
 from lotus2_ros.tools import ablation
 from lotus2_ros.tools.json_files import write_json
+from lotus2_ros.tools.sizes import parse_training_size
 from lotus2_ros.training.nano import STAGES, NanoTraining
 from lotus2_ros.training.settings import TrainingSettings
 
@@ -147,7 +148,7 @@ def _run_measuring(args: argparse.Namespace) -> int:
 
     settings = load_settings(args.config, preset=args.preset, changes=args.changes)
     batches, accumulations = _numbers(args.batch, '--batch'), _numbers(args.accumulate, '--acc')
-    size = _size(args.size)
+    size = parse_training_size(args.size)
     single = dataclasses.replace(settings.batch, total=1, per_device=1)
     settings = dataclasses.replace(settings, batch=single)
     base = measure.base_to_measure(settings)
@@ -176,16 +177,6 @@ def _numbers(text: str, option: str) -> list[int]:
     if min(numbers) < 1:
         raise SettingsError(f'{option} is {text!r}; every number must be positive')
     return numbers
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition('x')
-    if not (height.isdigit() and width.isdigit()):
-        raise SettingsError(f'--size is {text!r}; write height x width, for example 576x768')
-    size = int(height), int(width)
-    if not all(side and side % 16 == 0 for side in size):
-        raise SettingsError(f'--size is {text!r}; both sides must be multiples of 16')
-    return size
 
 
 def settings_from(args: argparse.Namespace) -> TrainingSettings:

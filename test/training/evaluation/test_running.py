@@ -218,7 +218,7 @@ def test_command_writes_tables_figures_spectra_and_the_worst(folder, tmp_path, c
     [
         (['--on', 'nothing'], "benchmark 'nothing' is unknown; known: held-out"),
         (['--on', 'kitti'], 'kitti is read from disk: say where with --data'),
-        (['--on', 'held-out', '--size', 'big'], '--size must be like 320x240'),
+        (['--on', 'held-out', '--size', 'big'], "--size: 'big' is no size"),
         (['--pairs', '/nowhere'], '/nowhere: no such folder'),
         (['--limit', '0'], '--limit must be at least 1'),
     ],
