@@ -9,12 +9,22 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from lotus2_ros.ros.transports import PROFILE_BYTES, uses_profiles
+
 FOLDER = Path('/dev/shm')  # noqa: S108 (where POSIX shared memory is on Linux)
 
 NEEDED_BYTES = 1 << 20
-"""Half of it for one more process's segment (Fast DDS' default size), the rest for its ports."""
+"""Half of it for one more process's segment (Fast DDS' default size), the rest for its ports.
+
+With our profiles that segment is larger, see `needed_bytes`.
+"""
 
 _PREFIXES = ('fastdds_', 'fastrtps_', 'sem.fastdds_', 'sem.fastrtps_')
+
+
+def needed_bytes() -> int:
+    """Room for one more process of this environment."""
+    return NEEDED_BYTES + (PROFILE_BYTES if uses_profiles(os.environ) else 0)
 
 
 def shared_memory_problem(middleware: str, folder: Path = FOLDER) -> tuple[str, str]:
@@ -34,9 +44,10 @@ def shared_memory_problem(middleware: str, folder: Path = FOLDER) -> tuple[str, 
         return f'{folder} cannot be used: {slow}', f'mount a tmpfs on {folder}, mode 1777'
     space = os.statvfs(folder)
     free = space.f_bavail * space.f_frsize
-    if free < NEEDED_BYTES:
+    needed = needed_bytes()
+    if free < needed:
         return (
-            f'{folder} has {free >> 10} KiB left, {NEEDED_BYTES >> 10} KiB are needed: {slow}',
+            f'{folder} has {free >> 10} KiB left, {needed >> 10} KiB are needed: {slow}',
             'enlarge it (docker run --shm-size=512m; mount -o remount,size=512m /dev/shm), or'
             ' remove what processes that were killed left there (fastdds shm clean)',
         )

@@ -8,6 +8,9 @@ from pathlib import Path
 PROFILES = Path(__file__).with_name('fastdds.xml')
 """Shared memory large enough for images and clouds; it says why."""
 
+PROFILE_BYTES = 16 << 20
+"""Of shared memory that a process with these profiles takes."""
+
 TRANSPORTS = 'FASTDDS_BUILTIN_TRANSPORTS'
 PROFILES_FILE = 'FASTDDS_DEFAULT_PROFILES_FILE'
 PROFILES_FILE_BEFORE = 'FASTRTPS_DEFAULT_PROFILES_FILE'
@@ -22,6 +25,12 @@ def chosen_transports(environment: Mapping[str, str]) -> str:
         if environment.get(name):
             return f'{name}={environment[name]}'
     return ''
+
+
+def uses_profiles(environment: Mapping[str, str]) -> bool:
+    """Whether processes with this environment take `PROFILES`."""
+    files = (environment.get(PROFILES_FILE), environment.get(PROFILES_FILE_BEFORE))
+    return any(file and Path(file).name == PROFILES.name for file in files)
 
 
 def transport_environment(environment: Mapping[str, str]) -> dict[str, str]:

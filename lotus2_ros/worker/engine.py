@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import gc
 import logging
 import time
 import weakref
@@ -117,6 +118,9 @@ class Engine:
             if classify(err) == 'sticky':
                 raise StickyDeviceError(str(err)) from err
             raise
+        # A full collection takes tenths of a second with torch loaded; none may fall on a frame.
+        gc.collect()
+        gc.freeze()
         channel.send(Ready(predictor.info()))
         return cls(predictor, channel, inbox, beside=beside)
 

@@ -2,12 +2,19 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from lotus2_ros.ros import shared_memory
-from lotus2_ros.ros.shared_memory import shared_memory_problem
+from lotus2_ros.ros.shared_memory import NEEDED_BYTES, needed_bytes, shared_memory_problem
+from lotus2_ros.ros.transports import (
+    PROFILES,
+    PROFILES_FILE,
+    PROFILES_FILE_BEFORE,
+    transport_environment,
+)
 
 NOBODY = 65534
 
@@ -24,6 +31,21 @@ def test_too_little_room_is_told_with_figures(
     problem, remedy = shared_memory_problem('rmw_fastrtps_cpp', tmp_path)
     assert f'{1 << 50} KiB are needed' in problem
     assert 'remount' in remedy
+
+
+def test_a_process_with_the_profile_needs_as_much_more_as_the_profile_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in (PROFILES_FILE, PROFILES_FILE_BEFORE):
+        monkeypatch.delenv(name, raising=False)
+    assert needed_bytes() == NEEDED_BYTES
+    size = re.search('<segment_size>([0-9]+)</segment_size>', PROFILES.read_text())
+    assert size is not None
+    for distribution in ('kilted', 'jazzy'):
+        with monkeypatch.context() as patch:
+            for name, value in transport_environment({'ROS_DISTRO': distribution}).items():
+                patch.setenv(name, value)
+            assert needed_bytes() == NEEDED_BYTES + int(size[1])
 
 
 def test_no_folder_is_told(tmp_path: Path) -> None:
