@@ -175,3 +175,21 @@ class BaseTransformer(Closing):
         if place not in self._shared:
             self._shared[place] = self._files.tensor(key).to(device, dtype)
         return self._shared[place]
+
+
+def load_fitting_vae(
+    base: Path, transformer: BaseTransformer, device: torch.device, dtype: torch.dtype
+) -> Any:
+    """Load a base's VAE, see `load_vae`, for its transformer.
+
+    Raises:
+        ModelFileError: a file, key or shape is wrong, or the two do not fit.
+    """
+    vae = load_vae(base / 'vae', device, dtype)
+    if vae.config.latent_channels != transformer.latent_channels:
+        msg = (
+            f'{base}: the VAE has {vae.config.latent_channels} latent channels, the transformer'
+            f' takes {transformer.latent_channels}'
+        )
+        raise ModelFileError(msg)
+    return vae

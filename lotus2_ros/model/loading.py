@@ -11,7 +11,7 @@ import torch
 
 from lotus2_ros.errors import ModelFileError
 from lotus2_ros.model import prompt, sources
-from lotus2_ros.model.base import BaseTransformer, load_vae
+from lotus2_ros.model.base import BaseTransformer, load_fitting_vae
 from lotus2_ros.model.eight_bit_loading import EightBitStages
 from lotus2_ros.model.files import check_keys, read_json, read_plain_tensors
 from lotus2_ros.model.flow import FlowSchedule
@@ -158,13 +158,7 @@ def load(
     """
     tell = progress or (lambda _stage, _fraction: None)
     tell('vae', 0.0)
-    vae = load_vae(folders.base / 'vae', device, dtype)
-    if vae.config.latent_channels != base.latent_channels:
-        msg = (
-            f'{folders.base}: the VAE has {vae.config.latent_channels} latent channels, the'
-            f' transformer takes {base.latent_channels}'
-        )
-        raise ModelFileError(msg)
+    vae = load_fitting_vae(folders.base, base, device, dtype)
     if device.type == 'cpu':
         prepare_for_cpu(vae, folders.base / 'vae')
     scheduler_file = folders.base / 'scheduler' / 'scheduler_config.json'

@@ -7,7 +7,9 @@ import re
 
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from safetensors.torch import load, save_file
+from tiny import VAE as TINY_VAE
 from tiny import make_tiny_model
 
 from lotus2_ros.errors import ModelFileError
@@ -165,6 +167,11 @@ def test_vae_of_another_reduction(folder):
     }
     path.write_text(json.dumps(config | small))
     refused(folder, 'vae', 'reduces by 4')
+
+
+def test_vae_of_other_latents_than_the_transformers(folder):
+    AutoencoderKL(**TINY_VAE | {'latent_channels': 4}).save_pretrained(folder / 'vae')
+    refused(folder, str(folder), 'the VAE has 4 latent channels, the transformer takes 16')
 
 
 @pytest.mark.parametrize('side', ['"big"', '16', 'true', '320.5'])

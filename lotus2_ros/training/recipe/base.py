@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lotus2_ros.errors import ModelFileError
-from lotus2_ros.model.base import BaseTransformer, load_vae
+from lotus2_ros.model.base import BaseTransformer, load_fitting_vae
 from lotus2_ros.model.files import read_json
 from lotus2_ros.model.flow import FlowSchedule
 from lotus2_ros.model.latents import decode_latents, encode_images
@@ -106,13 +105,7 @@ def load_base(
         ModelFileError: a file is missing or damaged, or VAE and transformer do not fit.
     """
     kept = torch.float32 if full else dtype
-    vae = load_vae(folders.base / 'vae', device, dtype)
-    if vae.config.latent_channels != opened.latent_channels:
-        msg = (
-            f'{folders.base}: the VAE has {vae.config.latent_channels} latent channels, the'
-            f' transformer takes {opened.latent_channels}'
-        )
-        raise ModelFileError(msg)
+    vae = load_fitting_vae(folders.base, opened, device, dtype)
     scheduler = folders.base / 'scheduler' / 'scheduler_config.json'
     conditioning = load_conditioning(folders, opened.config, device).to(device, kept)
     return Base(
