@@ -10,6 +10,7 @@ from rclpy.node import Node
 
 from lotus2_ros.ros.products import Frame
 from lotus2_ros.ros.session import Session
+from lotus2_ros.ros.transforms import Transforms
 from lotus2_ros.settings import NodeSettings
 from lotus2_ros.worker.client import WorkerClient, WorkerResult, WorkerState
 
@@ -46,8 +47,17 @@ class Cameras:
             max_growth_bytes=now.max_worker_growth_mib << 20,
             streams=len(names),
         )
+        # One for all: each more would cost as much of the executor's thread again.
+        self._transforms = Transforms(node)
         self.sessions = tuple(
-            Session(node, partial(settings, name), self.client, name=name, stream=stream)
+            Session(
+                node,
+                partial(settings, name),
+                self.client,
+                self._transforms,
+                name=name,
+                stream=stream,
+            )
             for stream, name in enumerate(names)
         )
         self.apply(now)
@@ -76,6 +86,7 @@ class Cameras:
 
     def time_jumped(self) -> None:
         """Forget all that belongs to the time before."""
+        self._transforms.clear()
         for session in self.sessions:
             session.time_jumped()
 
@@ -104,6 +115,7 @@ class Cameras:
         finally:
             for session in self.sessions:
                 session.close()
+            self._transforms.close()
 
     def on_result(self, result: WorkerResult) -> None:
         """Publish it on its camera's topics."""

@@ -41,6 +41,7 @@ class Session:
         node: for topics, clock and logger.
         settings: gives this camera's settings as they are now.
         client: the worker, which somebody else starts and stops.
+        transforms: poses from TF, which somebody else closes.
         name: of the camera, before its topics; empty for a camera without a name.
         stream: of its images in the worker.
     """
@@ -50,6 +51,7 @@ class Session:
         node: Node,
         settings: Callable[[], NodeSettings],
         client: WorkerClient,
+        transforms: Transforms,
         *,
         name: str = '',
         stream: int = 0,
@@ -71,7 +73,7 @@ class Session:
             lambda kind, topic, callback: self._subscribe(kind, f'{self.prefix}{topic}', callback),
             node.destroy_subscription,
         )
-        self._transforms = Transforms(node)
+        self._transforms = transforms
         history = PredictionHistory()
         self.scale = ScaleKeeper(
             ScaleSources(self._references, self._transforms, history),
@@ -145,7 +147,6 @@ class Session:
         self.monitor.count('ROS time jumped')
         self.tracker.clear()
         self.intake.restart()
-        self._transforms.clear()
         self.scale.reset('ROS time jumped')
 
     def wanted(self) -> Wanted:
@@ -171,7 +172,6 @@ class Session:
         self.deactivate()
         self._node.destroy_subscription(self._info)
         self._references.close()
-        self._transforms.close()
         with self._report_lock:
             publishers = self._scale_publisher, self._timings_publisher
             self._scale_publisher = self._timings_publisher = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import numpy as np
 import psutil
 import pytest
 from rig import Rig, image_of, info_of, picture, pixels, points, wait_until
+from transform_tree import tf2_module
 
 from lotus2_ros.errors import SettingsError
 
@@ -204,6 +206,16 @@ def test_a_reference_is_a_camera_s_own_too(cameras: Rig) -> None:
     )
     assert cameras.of('left/points/nav') == []
     assert cameras.set(**{'left.scale_mode': 'fixed'}) == (True, '')
+
+
+def test_all_cameras_listen_to_tf_once(cameras: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, 'tf2_ros', tf2_module())
+    extrinsics = {'scale_extrinsics': 'tf', 'right.scale_extrinsics': 'tf'}
+    assert cameras.set(**extrinsics) == (True, '')
+    wait_until(lambda: cameras.peer.count_subscribers('/tf'), what='the node listens')
+    assert {s._settings().scale_extrinsics for s in cameras.node.sessions} == {'tf'}
+    assert cameras.peer.count_subscribers('/tf') == 1
+    assert cameras.set(**dict.fromkeys(extrinsics, 'parameters')) == (True, '')
 
 
 def test_diagnostics_speak_of_each_camera(cameras: Rig) -> None:
