@@ -6,6 +6,10 @@ an error into a log line, a diagnostic or a failed transition, and only the comm
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class Lotus2Error(Exception):
     """Base of every error this package raises on purpose."""
@@ -37,3 +41,12 @@ class SettingsError(Lotus2Error):
 
 class WorkerError(Lotus2Error):
     """The model's process could not be started, died, or did not answer in time."""
+
+
+@contextmanager
+def naming_unwritable(path: Path, kind: type[Lotus2Error]) -> Iterator[None]:
+    """Make an `OSError` of the statements that write a file an error of `kind` that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f'{path}: cannot be written: {error.strerror or error}') from error

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lotus2_ros.errors import ImageError
+from lotus2_ros.errors import ImageError, naming_unwritable
 from lotus2_ros.types import UInt8Array
 
 SUFFIXES = (
@@ -62,10 +62,8 @@ def write_picture(path: Path, pixels: UInt8Array, *, jpeg_quality: int = 92) -> 
     encoded, data = cv2.imencode(path.suffix, bgr, options)
     if not encoded:
         raise ImageError(f'{path}: cannot be encoded as {path.suffix}')
-    try:
+    with naming_unwritable(path, ImageError):
         data.tofile(path)
-    except OSError as error:
-        raise ImageError(f'{path}: cannot be written: {error.strerror or error}') from error
 
 
 def photographs_in(folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lotus2_ros.errors import Lotus2Error
+from lotus2_ros.errors import Lotus2Error, naming_unwritable
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -17,7 +17,5 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         Lotus2Error: the file cannot be written.
     """
     text = json.dumps(content, indent=2) + '\n'
-    try:
+    with naming_unwritable(path, Lotus2Error):
         path.write_text(text, encoding='utf-8')
-    except OSError as error:
-        raise Lotus2Error(f'{path}: cannot be written: {error.strerror or error}') from error

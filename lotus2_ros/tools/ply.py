@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lotus2_ros.errors import ImageError
+from lotus2_ros.errors import ImageError, naming_unwritable
 from lotus2_ros.types import Float32Array, UInt8Array
 
 
@@ -51,10 +51,7 @@ def write_ply(
         *(f'property {"float" if kind == "<f4" else "uchar"} {name}' for name, kind in kinds),
         'end_header\n',
     ]
-    try:
-        with path.open('wb') as file:
-            file.write('\n'.join(header).encode('ascii', errors='replace'))
-            file.write(vertices.tobytes())
-    except OSError as error:
-        raise ImageError(f'{path}: cannot be written: {error.strerror or error}') from error
+    with naming_unwritable(path, ImageError), path.open('wb') as file:
+        file.write('\n'.join(header).encode('ascii', errors='replace'))
+        file.write(vertices.tobytes())
     return len(vertices)

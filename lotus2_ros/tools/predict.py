@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from lotus2_ros.errors import ImageError, SettingsError
+from lotus2_ros.errors import ImageError, SettingsError, naming_unwritable
 from lotus2_ros.geometry.colormap import colorize_disparity, colorize_normals
 from lotus2_ros.geometry.depth import disparity_to_depth
 from lotus2_ros.geometry.edges import edge_mask
@@ -213,10 +213,8 @@ def write_disparity(path: Path, disparity: Float32Array) -> None:
     """
     levels = np.rint(np.clip(disparity, 0.0, 1.0) * 65535.0).astype(np.uint16)
     _, data = cv2.imencode('.png', levels)
-    try:
+    with naming_unwritable(path, ImageError):
         data.tofile(path)
-    except OSError as error:
-        raise ImageError(f'{path}: cannot be written: {error.strerror or error}') from error
 
 
 def unique_names(paths: list[Path]) -> list[str]:
@@ -234,7 +232,5 @@ def unique_names(paths: list[Path]) -> list[str]:
 
 
 def _save(path: Path, values: Float32Array) -> None:
-    try:
+    with naming_unwritable(path, ImageError):
         np.save(path, values)
-    except OSError as error:
-        raise ImageError(f'{path}: cannot be written: {error.strerror or error}') from error

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from lotus2_ros.training.evaluation.depth_alignment import DepthRange
+from lotus2_ros.training.evaluation.errors import SampleError
 from lotus2_ros.types import BoolArray, Float32Array, UInt8Array
+
+Entry = TypeVar('Entry')
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,14 @@ class Skipped:
 
     name: str
     reason: str
+
+
+def read_or_skip(read: Callable[[Entry], Sample], entry: Entry, name: str) -> Sample | Skipped:
+    """What `read` makes of an entry of a benchmark, or why it cannot be used."""
+    try:
+        return read(entry)
+    except SampleError as error:
+        return Skipped(name, str(error))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lotus2_ros.training.evaluation.benchmark import Rules, Sample, Skipped
+from lotus2_ros.training.evaluation.benchmark import Rules, Sample, Skipped, read_or_skip
 from lotus2_ros.training.evaluation.decoding import (
     decode_array,
     decode_depth_png,
@@ -141,10 +141,7 @@ class DepthBenchmark:
     def samples(self, limit: int | None = None) -> Iterator[Sample | Skipped]:
         """The first `limit` samples, or all, in the order of the list."""
         for entry in self._entries[:limit]:
-            try:
-                yield self._read(entry)
-            except SampleError as error:
-                yield Skipped(entry[0], str(error))
+            yield read_or_skip(self._read, entry, entry[0])
 
     def _read(self, entry: Sequence[str]) -> Sample:
         image = decode_image(self._storage.read(entry[0]), entry[0])

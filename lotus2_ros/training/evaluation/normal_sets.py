@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lotus2_ros.training.evaluation.benchmark import Rules, Sample, Skipped
+from lotus2_ros.training.evaluation.benchmark import Rules, Sample, Skipped, read_or_skip
 from lotus2_ros.training.evaluation.decoding import decode_image, decode_normals
 from lotus2_ros.training.evaluation.errors import SampleError
 from lotus2_ros.training.evaluation.split_lists import derive_pairs, find_list, read_list
@@ -80,10 +80,7 @@ class NormalBenchmark:
     def samples(self, limit: int | None = None) -> Iterator[Sample | Skipped]:
         """The first `limit` samples, or all, in the order of the list."""
         for name in self._images[:limit]:
-            try:
-                yield self._read(name)
-            except SampleError as error:
-                yield Skipped(name, str(error))
+            yield read_or_skip(self._read, name, name)
 
     def _read(self, name: str) -> Sample:
         image = decode_image(self._storage.read(name), name)

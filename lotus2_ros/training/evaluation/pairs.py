@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lotus2_ros.training.evaluation.benchmark import Rules, Sample, Skipped
+from lotus2_ros.training.evaluation.benchmark import Rules, Sample, Skipped, read_or_skip
 from lotus2_ros.training.evaluation.decoding import (
     decode_array,
     decode_depth_png,
@@ -83,10 +83,7 @@ class PairFolder:
     def samples(self, limit: int | None = None) -> Iterator[Sample | Skipped]:
         """The first `limit` samples, or all, by name."""
         for name in self._images[:limit]:
-            try:
-                yield self._read(name)
-            except SampleError as error:
-                yield Skipped(name, str(error))
+            yield read_or_skip(self._read, name, name)
 
     def _partners(self, image: str) -> dict[str, str]:
         """Role to file, of the ground truth of a picture."""
