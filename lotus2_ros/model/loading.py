@@ -23,6 +23,7 @@ from lotus2_ros.model.inference.vae import prepare_for_cpu
 from lotus2_ros.model.lcm import LocalContinuityModule
 from lotus2_ros.model.lora import read_lora
 from lotus2_ros.model.network import CORE_TIMESTEP, Conditioning, TaskNetwork
+from lotus2_ros.model.portion import Portion
 from lotus2_ros.model.tasks import TASKS, Task
 from lotus2_ros.settings import DEFAULT_MAX_SIDE
 
@@ -74,9 +75,9 @@ class Lotus2Model:
 
     @property
     def text_tokens(self) -> int:
-        """Tokens that the first core is computed with for the prompt."""
+        """Tokens that the first network is computed with for the prompt."""
         network = next(iter(self.tasks.values()))
-        transformer = network.core_transformer
+        transformer = network.core_transformer or network.sharpener_transformer
         if isinstance(transformer, FastTransformer):
             return transformer.text_tokens
         return int(network.conditioning.prompt.shape[1])
@@ -133,21 +134,19 @@ def _max_side(path: Path, about: dict[str, Any]) -> int:
 def load(
     folders: ModelFolders,
     base: BaseTransformer,
-    tasks: Sequence[str],
+    portion: Portion,
     *,
-    sharpener: bool,
     device: torch.device,
     dtype: torch.dtype,
     eight_bits: bool = False,
     progress: Progress | None = None,
 ) -> Lotus2Model:
-    """Load everything that prediction needs onto a device.
+    """Load a portion of a model, and all it needs, onto a device.
 
     Args:
         folders: see `locate`.
         base: the base's opened transformer.
-        tasks: names from the task table.
-        sharpener: whether to load the detail sharpeners too.
+        portion: what to load.
         device: where to.
         dtype: precision of weights and arithmetic.
         eight_bits: round the blocks' weights to 8 bits, for the accelerated network.
@@ -167,11 +166,9 @@ def load(
     conditioning = load_conditioning(folders, base.config, device).to(device, dtype)
     stages = (EightBitStages if eight_bits else _Stages)(base, conditioning, tell)
     networks = {
-        name: _load_task(task, folders.model, stages, sharpener=sharpener)
-        for name, task in TASKS.items()
-        if name in tasks
+        name: _load_task(TASKS[name], folders.model, stages, portion) for name in portion.tasks
     }
-    if not sharpener:
+    if not portion.sharpeners:
         stages.fold([CORE_TIMESTEP])
     weights = EIGHT_BIT_NAME if eight_bits else ''
     return Lotus2Model(vae, networks, schedule, base.parameters, weights)
@@ -221,15 +218,16 @@ class _Stages:
 
 
 def _load_task(
-    task: Task, folder: Path, stages: _Stages | EightBitStages, *, sharpener: bool
+    task: Task, folder: Path, stages: _Stages | EightBitStages, portion: Portion
 ) -> TaskNetwork:
     conditioning = stages.conditioning
-    core = stages.transformer(folder / task.core_file, f'{task.name} core')
-    lcm = load_lcm(folder / task.lcm_file, stages.base.latent_channels)
-    sharp = None
-    if sharpener:
+    core, lcm, sharp = None, None, None
+    if task.name in portion.cores:
+        core = stages.transformer(folder / task.core_file, f'{task.name} core')
+        lcm = load_lcm(folder / task.lcm_file, stages.base.latent_channels)
+        lcm = lcm.to(conditioning.prompt.device, conditioning.prompt.dtype)
+    if task.name in portion.sharpeners:
         sharp = stages.transformer(folder / task.sharpener_file, f'{task.name} sharpener')
-    lcm = lcm.to(conditioning.prompt.device, conditioning.prompt.dtype)
     return TaskNetwork(core, lcm, conditioning, sharp)
 
 

@@ -65,14 +65,15 @@ class TaskNetwork:
 
     Attributes:
         core_transformer: with the core predictor's adapter folded in; a FastTransformer, an
-            InferenceTransformer, or diffusers' FluxTransformer2DModel while it is being trained.
-        lcm: local continuity module.
+            InferenceTransformer, or diffusers' FluxTransformer2DModel while it is being trained;
+            None when it is not loaded.
+        lcm: local continuity module; goes with the core.
         conditioning: prompt embeddings.
         sharpener_transformer: likewise with the sharpener's; None when it is not loaded.
     """
 
     core_transformer: Any
-    lcm: LocalContinuityModule
+    lcm: LocalContinuityModule | None
     conditioning: Conditioning
     sharpener_transformer: Any = None
 
@@ -80,7 +81,12 @@ class TaskNetwork:
         """Predict the annotation's latent (B, 16, h, w) from the image's, in one call.
 
         The transformer's output is the clean latent itself: no residual and no Euler step.
+
+        Raises:
+            RuntimeError: the core is not loaded.
         """
+        if self.core_transformer is None or self.lcm is None:
+            raise RuntimeError('the core predictor is not loaded')
         coarse = self._run(self.core_transformer, latent, CORE_TIMESTEP)
         refined: Tensor = self.lcm(coarse)
         return refined

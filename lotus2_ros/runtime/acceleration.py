@@ -100,9 +100,10 @@ def accelerate(model: Lotus2Model, device: torch.device, text_merging: float = 0
         DeviceError: a layer stored in 8 bits has widths that products in float8 do not take.
     """
     for network in model.tasks.values():
-        network.core_transformer = FastTransformer(
-            network.core_transformer, text_merging=text_merging
-        )
+        if network.core_transformer is not None:
+            network.core_transformer = FastTransformer(
+                network.core_transformer, text_merging=text_merging
+            )
         if network.sharpener_transformer is not None:
             network.sharpener_transformer = FastTransformer(
                 network.sharpener_transformer, text_merging=text_merging

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import sys
+from collections.abc import Iterator
 
 import torch
 
@@ -96,17 +97,22 @@ def device_name(device: torch.device) -> str:
     return str(device)
 
 
-def reproducible(device: torch.device) -> contextlib.AbstractContextManager[None]:
-    """Let cuDNN use only deterministic algorithms in full precision, inside a with block.
+@contextlib.contextmanager
+def computing_on(device: torch.device) -> Iterator[None]:
+    """Compute on a device inside a with block, always with the same algorithms.
 
-    Without this a convolution's algorithm may depend on what ran before, and float32 convolutions
-    round their inputs to TF32.
+    On a GPU it is the current one, for kernels that go to the current one, and cuDNN uses only
+    deterministic algorithms in full precision: else a convolution's algorithm may depend on what
+    ran before, and float32 convolutions round their inputs to TF32.
     """
     if device.type != 'cuda':
-        return contextlib.nullcontext()
-    return torch.backends.cudnn.flags(
+        yield
+        return
+    exact = torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     )
+    with torch.cuda.device(device), exact:
+        yield
 
 
 def keep_freed_memory(device: torch.device) -> None:

@@ -12,6 +12,7 @@ from lotus2_ros.errors import DeviceError, SettingsError
 from lotus2_ros.model import loading
 from lotus2_ros.model.base import BaseTransformer
 from lotus2_ros.model.inference.quantization import EIGHT_BIT_NAME
+from lotus2_ros.model.portion import Portion
 from lotus2_ros.model.prepared.folder import PreparedFolder, find_prepared
 from lotus2_ros.model.prepared.loading import load as load_prepared
 from lotus2_ros.runtime.acceleration import accelerate, accelerates_in, choose_acceleration
@@ -30,8 +31,7 @@ Progress = Callable[[str, float], None]
 class Wanted(NamedTuple):
     """What to load and how; see `Lotus2Predictor.from_pretrained`."""
 
-    tasks: tuple[str, ...]
-    sharpener: bool
+    portion: Portion
     device: str | None
     precision: str | None
     acceleration: str | None
@@ -40,7 +40,7 @@ class Wanted(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """A loaded model.
+    """A loaded model, or the portion of it that one device holds.
 
     Attributes:
         model: on its device.
@@ -84,10 +84,11 @@ def open_model(model: str | Path, base: str | Path | None, wanted: Wanted) -> Op
             opened = _open_unprepared(model, base or None, wanted)
         return made_ready(opened, wanted.progress, wanted.text_merging)
     except torch.OutOfMemoryError as err:
-        what = f'{model} with tasks {", ".join(wanted.tasks)}'
-        if wanted.sharpener:
-            what += ' and sharpener'
-        msg = f'{device_name(place)} has too little free memory to load {what}: {err}'
+        cores, sharpeners = map(', '.join, wanted.portion)
+        msg = (
+            f'{device_name(place)} has too little free memory to load {model} with'
+            f' cores: {cores or "none"}; sharpeners: {sharpeners or "none"}: {err}'
+        )
         raise DeviceError(msg) from err
 
 
@@ -111,8 +112,8 @@ def made_ready(opened: Opened, progress: Progress | None, text_merging: float) -
 
 
 def _open_unprepared(model: str | Path, base: str | Path | None, wanted: Wanted) -> Opened:
-    names, sharpener = wanted.tasks, wanted.sharpener
-    folders = loading.locate(model, base, names, sharpener=sharpener)
+    portion = wanted.portion
+    folders = loading.locate(model, base, portion.tasks, sharpener=bool(portion.sharpeners))
     with BaseTransformer(folders.base / 'transformer') as transformer:
         place = choose_device(wanted.device, transformer.parameters)
         keep_freed_memory(place)
@@ -121,8 +122,7 @@ def _open_unprepared(model: str | Path, base: str | Path | None, wanted: Wanted)
         loaded = loading.load(
             folders,
             transformer,
-            names,
-            sharpener=sharpener,
+            portion,
             device=place,
             dtype=dtype,
             eight_bits=wanted.precision == EIGHT_BIT_NAME,
@@ -145,8 +145,7 @@ def _open_prepared(folder: PreparedFolder, wanted: Wanted) -> Opened:
     fast, _ = choose_acceleration(wanted.acceleration, place, eight_bits=eight_bits)
     loaded = load_prepared(
         folder,
-        wanted.tasks,
-        sharpener=wanted.sharpener,
+        wanted.portion,
         device=place,
         eight_bits=fast,
         progress=wanted.progress,

@@ -1,4 +1,4 @@
-"""The predictor: one loaded model on one device, images in, predictions out."""
+"""The predictor: one loaded model, images in, predictions out."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from lotus2_ros.model.tasks import TASKS
 from lotus2_ros.runtime.acceleration import OFF, ON
 from lotus2_ros.runtime.device import device_name
 from lotus2_ros.runtime.opening import Opened, Wanted, open_model
+from lotus2_ros.runtime.placement import place
 from lotus2_ros.runtime.preprocess import Size, check_image, working_sizes
 from lotus2_ros.runtime.recorded_stages import RecordedStages
 from lotus2_ros.runtime.sharpening import SharpenJob
+from lotus2_ros.runtime.split_stages import SplitStages
 from lotus2_ros.runtime.stages import CoreState, Stages
 from lotus2_ros.types import DEPTH, NORMALS, AnyArray, Float32Array, Prediction, UInt8Array
 
@@ -28,15 +30,22 @@ class Lotus2Predictor:
     Deterministic: the same image gives the same bytes, whatever ran before.
     """
 
-    def __init__(self, opened: Opened, *, max_side: int, sharpener: bool) -> None:
-        recorded = opened.accelerated and opened.device.type == 'cuda'
-        kind = RecordedStages if recorded else Stages
-        self._stages = kind(opened.model, opened.device, opened.dtype)
-        self._name = opened.name
-        self._model_max_side = opened.max_side
+    def __init__(self, opened: Sequence[Opened], *, max_side: int, sharpener: bool) -> None:
+        """Take what was loaded.
+
+        Args:
+            opened: one for each device, the first with a core.
+            max_side: see `from_pretrained`.
+            sharpener: whether the sharpeners are there.
+        """
+        first = opened[0]
+        parts = [_stages(one) for one in opened]
+        self._stages = parts[0] if len(parts) == 1 else SplitStages(parts)
+        self._name = first.name
+        self._model_max_side = first.max_side
         self._max_side = max_side
         self._sharpener = sharpener
-        self._accelerated = opened.accelerated
+        self._accelerated = first.accelerated
 
     @classmethod
     def from_pretrained(
@@ -46,6 +55,8 @@ class Lotus2Predictor:
         tasks: Sequence[str] = (DEPTH, NORMALS),
         base: str | Path | None = None,
         device: str | None = None,
+        normals_device: str | None = None,
+        sharpener_device: str | None = None,
         precision: str | None = None,
         acceleration: str | None = None,
         text_merging: float = 0.0,
@@ -61,6 +72,9 @@ class Lotus2Predictor:
             tasks: which to load; each takes memory of its own.
             base: FLUX base, a folder or a hub id; None or '' if the model's folder holds it.
             device: 'cpu', 'cuda', 'cuda:N'; None or 'auto' chooses, see `choose_device`.
+            normals_device: another device, 'cpu', 'cuda', 'cuda:N', for normals; None or '' is
+                `device`.
+            sharpener_device: likewise for the sharpeners of all tasks; None or '' is each task's.
             precision: 'float32', 'bfloat16' or 'fp8'; None or 'auto' chooses, see
                 `choose_precision`.
             acceleration: 'on', 'off', 'auto' or None, the default, see `choose_acceleration`. On,
@@ -75,8 +89,9 @@ class Lotus2Predictor:
 
         Raises:
             ModelFileError: a file is missing, malformed or does not fit; names file and key.
-            DeviceError: the device or precision cannot be had, or its memory is too small.
-            SettingsError: unknown tasks, a number out of range, or fp8 without acceleration.
+            DeviceError: a device or precision cannot be had, or its memory is too small.
+            SettingsError: unknown tasks, a number out of range, fp8 without acceleration, or a
+                device for what is not loaded.
             SelfCheckError: the accelerated network does not compute what the plain one does.
         """
         names = _check_tasks(tasks, tuple(TASKS))
@@ -89,18 +104,42 @@ class Lotus2Predictor:
             torch.set_num_threads(cpu_threads)
         if text_merging < 0:
             raise SettingsError(f'text_merging is {text_merging}; allowed: 0 and more')
-        wanted = Wanted(names, sharpener, device, precision, acceleration, progress, text_merging)
-        return cls(open_model(model, base, wanted), max_side=max_side, sharpener=sharpener)
+        places = place(
+            names,
+            sharpener=sharpener,
+            device=device,
+            normals_device=normals_device,
+            sharpener_device=sharpener_device,
+        )
+        opened = [
+            open_model(
+                model,
+                base,
+                Wanted(portion, where, precision, acceleration, progress, text_merging),
+            )
+            for where, portion in places
+        ]
+        return cls(opened, max_side=max_side, sharpener=sharpener)
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """Names of the loaded tasks, in the order in which they are computed."""
-        return tuple(self._stages.model.tasks)
+        return self._stages.tasks
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
-        return self._stages.device
+        """Where the first core is."""
+        return self._stages.parts[0].device
+
+    @property
+    def uses_gpu(self) -> bool:
+        """Whether any of it is on a GPU."""
+        return any(part.device.type == 'cuda' for part in self._stages.parts)
+
+    @property
+    def sharpens_apart(self) -> bool:
+        """Whether sharpeners are on devices that have no core, so that no frame waits for them."""
+        return self._stages.sharpens_apart
 
     @property
     def runs_beside(self) -> bool:
@@ -109,28 +148,34 @@ class Lotus2Predictor:
 
     def info(self) -> dict[str, Any]:
         """What is loaded, as plain JSON data; sizes in pixels and bytes."""
-        on_gpu = self._stages.device.type == 'cuda'
-        return {
+        first, *others = self._stages.parts
+        gpus = [part.device for part in self._stages.parts if part.device.type == 'cuda']
+        told = {
             'model': self._name,
-            'device': device_name(self._stages.device),
-            'precision': self._stages.model.weights
-            or str(self._stages.dtype).removeprefix('torch.'),
+            'device': device_name(first.device),
+            'precision': first.model.weights or str(first.dtype).removeprefix('torch.'),
             'acceleration': ON if self._accelerated else OFF,
-            'text_tokens': self._stages.model.text_tokens,
+            'text_tokens': first.model.text_tokens,
             'tasks': list(self.tasks),
-            'parameters': self._stages.model.parameters,
+            'parameters': first.model.parameters,
             'max_side': self._max_side or self._model_max_side,
-            'gpu_memory_bytes': torch.cuda.memory_allocated(self._stages.device) if on_gpu else 0,
+            'gpu_memory_bytes': sum(torch.cuda.memory_allocated(gpu) for gpu in gpus),
             'sharpener': self._sharpener,
         }
+        if others:
+            told['other_devices'] = '; '.join(
+                f'{device_name(part.device)}: {_held(part)}' for part in others
+            )
+        return told
 
     def free_memory(self) -> None:
         """Give back what torch keeps for later, after states and jobs have been dropped."""
         self._stages.forget()
         gc.collect()
-        if self._stages.device.type == 'cuda':
-            with torch.cuda.device(self._stages.device):
-                torch.cuda.empty_cache()
+        for part in self._stages.parts:
+            if part.device.type == 'cuda':
+                with torch.cuda.device(part.device):
+                    torch.cuda.empty_cache()
 
     @overload
     def predict(
@@ -195,7 +240,7 @@ class Lotus2Predictor:
             if sharpen_steps:
                 states = self._stages.sharpen(states, sharpen_steps)
             size = _output_size(output_size, states[0])
-            results.update(zip(members, self._stages.finish(states, size), strict=True))
+            results.update(zip(members, self._stages.decode(states, size).result(), strict=True))
         return results[0] if single else [results[i] for i in range(len(images))]
 
     def run_core(
@@ -230,10 +275,8 @@ class Lotus2Predictor:
             SettingsError: the state does not hold a task.
         """
         if tasks is not None:
-            names = _check_tasks(tasks, tuple(state.latents))
-            latents = {name: state.latents[name] for name in names}
-            state = CoreState(latents, state.input_size, state.clock, state.sharpen_steps)
-        return self._stages.finish([state], _output_size(output_size, state))[0]
+            state = state.only(_check_tasks(tasks, tuple(state.latents)))
+        return self._stages.decode([state], _output_size(output_size, state)).result()[0]
 
     def sharpen(
         self,
@@ -249,7 +292,8 @@ class Lotus2Predictor:
             state: of the core predictor; it is left as it is.
             steps: Euler steps, 1 to 10.
             tasks: which of the state's tasks; None is all.
-            beside: steps run beside frames, at a lower priority, see `runs_beside`.
+            beside: steps run beside frames, at a lower priority, see `runs_beside`. Where
+                `sharpens_apart`, they do anyway.
 
         Raises:
             SettingsError: the sharpener is not loaded, steps or a task are not possible, or steps
@@ -261,6 +305,7 @@ class Lotus2Predictor:
         self._check_request(names, steps)
         if beside and not self.runs_beside:
             raise SettingsError('sharpening runs beside frames on a GPU with acceleration only')
+        beside = beside or self.sharpens_apart
         return SharpenJob(self._stages, state, steps, names, beside=beside)
 
     def reconstruct(self, disparity: Float32Array, max_side: int | None = None) -> Float32Array:
@@ -287,6 +332,18 @@ class Lotus2Predictor:
             msg = 'the detail sharpener is not loaded; load the model with it to sharpen'
             raise SettingsError(msg)
         return self.tasks if tasks is None else _check_tasks(tasks, self.tasks)
+
+
+def _stages(opened: Opened) -> Stages:
+    recorded = opened.accelerated and opened.device.type == 'cuda'
+    kind = RecordedStages if recorded else Stages
+    return kind(opened.model, opened.device, opened.dtype)
+
+
+def _held(part: Stages) -> str:
+    """What a part holds, for people."""
+    cores = [f'{name} core' for name in part.tasks]
+    return ', '.join(cores + [f'{name} sharpener' for name in part.sharpened_tasks])
 
 
 def _check_tasks(tasks: Sequence[str], known: tuple[str, ...]) -> tuple[str, ...]:

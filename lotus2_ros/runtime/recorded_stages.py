@@ -15,11 +15,11 @@ from lotus2_ros.model.latents import decode_latents, encode_images
 from lotus2_ros.model.loading import Lotus2Model
 from lotus2_ros.model.network import CORE_TIMESTEP, euler_step
 from lotus2_ros.model.tasks import TASKS
-from lotus2_ros.runtime.device import reproducible
+from lotus2_ros.runtime.device import computing_on
 from lotus2_ros.runtime.preprocess import Size, prepare_bytes, read_picture
 from lotus2_ros.runtime.recording import GraphMemory, Recording
-from lotus2_ros.runtime.stages import Stages, Step
-from lotus2_ros.runtime.timing import StageClock
+from lotus2_ros.runtime.stages import Picture, Stages, Step
+from lotus2_ros.runtime.timing import Clock, StageClock
 from lotus2_ros.types import Float32Array, UInt8Array
 
 Made = TypeVar('Made')
@@ -69,11 +69,12 @@ class RecordedStages(Stages):
 
         def record() -> Recording:
             network = self.model.tasks[name]
-            fast = network.core_transformer
+            fast, lcm = network.core_transformer, network.lcm
+            assert lcm is not None
             constants, turns = fast.constants(CORE_TIMESTEP), fast.turns(*latent.shape[2:])
 
             def core(values: Tensor) -> Tensor:
-                refined: Tensor = network.lcm(fast.run(values, constants, turns))
+                refined: Tensor = lcm(fast.run(values, constants, turns))
                 return refined
 
             return Recording(f'the {name} core', core, [latent], self.frames)
@@ -104,25 +105,24 @@ class RecordedStages(Stages):
         key = name, *latent.shape
         return self._movers.get(key, record)(latent, constants, delta).clone()
 
-    def begin(self, name: str, latent: Tensor, step: FlowStep, clock: StageClock) -> Step:
+    def begin(self, name: str, latent: Tensor, step: FlowStep, clock: Clock) -> Step:
         """See `Stages`: beside frames, whose kernels go first."""
         self._aside.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.inference_mode(), reproducible(self.device), torch.cuda.stream(self._aside):
+        with torch.inference_mode(), computing_on(self.device), torch.cuda.stream(self._aside):
             with clock.stage('sharpen'):
                 moved = self.move(name, latent, step)
             ended = torch.cuda.Event()
             ended.record()
         return Step(moved, ended.query)
 
-    def picture(self, name: str, latent: Tensor, size: Size, clock: StageClock) -> Float32Array:
+    def picture(self, name: str, latent: Tensor, size: Size, clock: StageClock) -> Picture:
         """See `Stages`."""
         if len(latent) > 1:
             return super().picture(name, latent, size, clock)
         key = name, *latent.shape, size
         download = _kept(self._decoders, key, clock, lambda: _Download(self, name, latent, size))
         with clock.stage('decode'):
-            values: Float32Array = download(latent)
-        return values
+            return download(latent)
 
     def forget(self) -> None:
         """Let go of all recordings and their memory."""
@@ -184,7 +184,22 @@ class _Download:
 
         self._recording = Recording(f'the {name} decoder', decode, [latent], stages.frames)
 
-    def __call__(self, latent: Tensor) -> Float32Array:
+        self._written = torch.cuda.Event()
+        self._untaken: Callable[[], Float32Array] | None = None
+
+    def __call__(self, latent: Tensor) -> Picture:
+        if self._untaken is not None:
+            self._untaken()  # before its bytes are overwritten
         self._recording(latent)
-        torch.cuda.current_stream(latent.device).synchronize()
-        return self._host.numpy()[None].copy()  # type: ignore[no-any-return]
+        self._written.record()
+        found: list[Float32Array] = []
+
+        def values() -> Float32Array:
+            if not found:
+                self._written.synchronize()
+                found.append(self._host.numpy()[None].copy())
+                self._untaken = None
+            return found[0]
+
+        self._untaken = values
+        return Picture(values, lambda: bool(found) or self._written.query())

@@ -35,10 +35,13 @@ class Job(Protocol):
         """Take one step, or begin it."""
 
     def poll(self) -> bool:
-        """Whether a step that was begun is still under way."""
+        """Whether a step, or the decoding, that was begun is still under way."""
 
-    def finish(self, output_size: tuple[int, int] | None = None) -> Prediction:
-        """Decode."""
+    def decode(self, output_size: tuple[int, int] | None = None) -> None:
+        """Begin to decode, once every step is taken."""
+
+    def finish(self) -> Prediction:
+        """The result."""
 
 
 class Predictor(Protocol):
@@ -107,8 +110,9 @@ class TwoRateScheduler:
     put between two frames as often as is needed for the sharpening to end within its period, and
     no oftener: otherwise a camera faster than the model would never see a sharpened result.
 
-    Where steps run beside frames, a frame waits for none: what is said above of taking a step then
-    goes for beginning one, and the next begins only once the last has ended.
+    Where steps run beside frames, or on a device of their own, a frame waits for none: what is said
+    above of taking a step then goes for beginning one, and the next begins only once the last has
+    ended.
 
     It draws no threads and does no I/O: `run_once` is called again and again from one thread.
     """
@@ -151,7 +155,7 @@ class TwoRateScheduler:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether, as last seen, a sharpening step is under way: there may be work any moment."""
+        """Whether, as last seen, sharpening is under way: there may be work any moment."""
         return self._sharp is not None and self._sharp.under_way
 
     @property
@@ -260,9 +264,14 @@ class TwoRateScheduler:
         with self._working_on(sharp):
             if not sharp.job.done:
                 sharp.job.step()
-            else:
+                return
+            if not sharp.decoding:
+                sharp.decoding = True
+                sharp.job.decode(sharp.frame.output_size)
+                sharp.under_way = sharp.job.poll()
+            if not sharp.under_way:
                 self._sharp = None
-                self._emit(sharp.frame, sharp.job.finish(sharp.frame.output_size), True)
+                self._emit(sharp.frame, sharp.job.finish(), True)
 
     @contextmanager
     def _working_on(self, sharp: _Sharpening) -> Iterator[None]:
@@ -285,6 +294,7 @@ class _Sharpening:
     started_s: float
     period_s: float
     under_way: bool = False
+    decoding: bool = False
 
     def is_late(self, now_s: float) -> bool:
         """True if its steps, decoding included, are behind an even spread over the period."""

@@ -24,7 +24,7 @@ from lotus2_ros.model.inference.quantization import EIGHT_BIT_NAME
 from lotus2_ros.model.latents import decode_latents, encode_images, pack
 from lotus2_ros.model.loading import Lotus2Model
 from lotus2_ros.model.network import CORE_TIMESTEP
-from lotus2_ros.runtime.device import device_name, reproducible
+from lotus2_ros.runtime.device import computing_on, device_name
 from lotus2_ros.runtime.preprocess import prepare_image
 from lotus2_ros.types import UInt8Array
 
@@ -82,7 +82,7 @@ def check_model(model: Lotus2Model, device: torch.device, dtype: torch.dtype) ->
     arithmetic = str(dtype).removeprefix('torch.')
     precision = model.weights or arithmetic
     found = []
-    with torch.inference_mode(), reproducible(device):
+    with torch.inference_mode(), computing_on(device):
         image = prepare_image(golden_picture(), [_SIZE], device, dtype)
         latent = encode_images(model.vae, image)
         if isinstance(model.vae, FastAutoencoder):

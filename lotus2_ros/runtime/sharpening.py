@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lotus2_ros.runtime.preprocess import Size
-from lotus2_ros.runtime.stages import CoreState, Stages, Step
-from lotus2_ros.runtime.timing import StageClock
+from lotus2_ros.runtime.split_stages import SplitStages
+from lotus2_ros.runtime.stages import CoreState, Decoding, Stages, Step
 from lotus2_ros.types import Prediction
 
 
@@ -18,7 +18,7 @@ class SharpenJob:
 
     def __init__(
         self,
-        stages: Stages,
+        stages: Stages | SplitStages,
         state: CoreState,
         steps: int,
         tasks: Sequence[str],
@@ -46,7 +46,8 @@ class SharpenJob:
         ]
         self._completed = 0
         self._begun: Step | None = None
-        self._clock = StageClock(stages.device)
+        self._decoding: Decoding | None = None
+        self._clock = stages.clock()
 
     @property
     def total(self) -> int:
@@ -79,12 +80,24 @@ class SharpenJob:
             self._begun = self._stages.begin(name, latent, step, self._clock)
             self.poll()
         else:
-            with self._clock.stage('sharpen'):
-                self._latents[name] = self._stages.step(name, latent, step)
+            self._latents[name] = self._stages.take(name, latent, step, self._clock)
             self._completed += 1
 
+    def decode(self, output_size: Size | None = None) -> None:
+        """Begin to decode at an output size (height, width), the image's by default.
+
+        Raises:
+            RuntimeError: steps are left.
+        """
+        if not self.done:
+            raise RuntimeError(f'{self.total - self.completed} sharpening steps are left')
+        state = CoreState(self._latents, self._input_size, self._clock, self._steps)
+        self._decoding = self._stages.decode([state], output_size or self._input_size)
+
     def poll(self) -> bool:
-        """Whether a step is still under way."""
+        """Whether a step, or the decoding, is still under way."""
+        if self._decoding is not None:
+            return not self._decoding.ended()
         if self._begun is None:
             return False
         if not self._begun.ended():
@@ -96,12 +109,12 @@ class SharpenJob:
         return False
 
     def finish(self, output_size: Size | None = None) -> Prediction:
-        """Decode the sharpened latents at an output size (height, width), the image's by default.
+        """The sharpened result; decodes it first, see `decode`, where that was not begun.
 
         Raises:
             RuntimeError: steps are left.
         """
-        if not self.done:
-            raise RuntimeError(f'{self.total - self.completed} sharpening steps are left')
-        state = CoreState(self._latents, self._input_size, self._clock, self._steps)
-        return self._stages.finish([state], output_size or self._input_size)[0]
+        if self._decoding is None:
+            self.decode(output_size)
+        assert self._decoding is not None
+        return self._decoding.result()[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ from lotus2_ros.model.flow import FlowStep
 from lotus2_ros.model.latents import decode_latents, encode_images, pack
 from lotus2_ros.model.loading import Lotus2Model
 from lotus2_ros.model.tasks import TASKS
-from lotus2_ros.runtime.device import reproducible
+from lotus2_ros.runtime.device import computing_on
 from lotus2_ros.runtime.preprocess import Size, fitted, prepare_image, read_picture
-from lotus2_ros.runtime.timing import StageClock
+from lotus2_ros.runtime.timing import Clock, StageClock
 from lotus2_ros.types import DEPTH, NORMALS, Float32Array, Prediction, UInt8Array
 
 
@@ -25,7 +25,7 @@ class CoreState:
     """One image after the core predictor: what a result is decoded from, or sharpened.
 
     Attributes:
-        latents: task name to latent (1, 16, h, w) on the device.
+        latents: task name to latent (1, 16, h, w) on the device of that task's stage.
         input_size: height and width of the image, in pixels.
         clock: times of the stages so far; an image that was computed in a batch carries the times
             of the whole batch.
@@ -34,8 +34,13 @@ class CoreState:
 
     latents: dict[str, Tensor]
     input_size: Size
-    clock: StageClock
+    clock: Clock
     sharpen_steps: int = 0
+
+    def only(self, names: Sequence[str], clock: Clock | None = None) -> CoreState:
+        """The same of some of its tasks, with its clock or another one."""
+        latents = {name: self.latents[name] for name in names}
+        return CoreState(latents, self.input_size, clock or self.clock, self.sharpen_steps)
 
 
 class Step(NamedTuple):
@@ -50,21 +55,69 @@ class Step(NamedTuple):
     ended: Callable[[], bool]
 
 
+class Picture(NamedTuple):
+    """A task's values that began to be decoded.
+
+    Attributes:
+        values: gives them, (B, H, W, C) in the host's memory; waits where they are not there yet.
+        ended: whether they are.
+    """
+
+    values: Callable[[], Float32Array]
+    ended: Callable[[], bool]
+
+
+class Decoding(Protocol):
+    """States that began to be decoded."""
+
+    def ended(self) -> bool:
+        """Whether all values are there."""
+
+    def result(self) -> list[Prediction]:
+        """A prediction for each state; waits where they are not there yet."""
+
+
 class Stages:
     """A loaded model on one device, as the stages that a frame goes through.
 
     Nothing is checked here, and nothing is kept from one call to the next that changes a result.
 
     Attributes:
+        model: what is loaded, maybe not every stage of every task.
+        device: where it is.
+        dtype: precision of arithmetic.
         runs_beside: whether a step that was begun runs while frames do.
+        sharpens_apart: whether sharpeners are on devices of their own; here never.
     """
 
     runs_beside = False
+    sharpens_apart = False
 
     def __init__(self, model: Lotus2Model, device: torch.device, dtype: torch.dtype) -> None:
         self.model = model
         self.device = device
         self.dtype = dtype
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks whose core is here, in the order in which they are computed."""
+        networks = self.model.tasks.items()
+        return tuple(name for name, network in networks if network.core_transformer is not None)
+
+    @property
+    def sharpened_tasks(self) -> tuple[str, ...]:
+        """Tasks whose sharpener is here."""
+        networks = self.model.tasks.items()
+        return tuple(name for name, n in networks if n.sharpener_transformer is not None)
+
+    @property
+    def parts(self) -> tuple[Stages, ...]:
+        """One for each device."""
+        return (self,)
+
+    def clock(self) -> Clock:
+        """A new clock for these stages."""
+        return StageClock(self.device)
 
     def step(self, name: str, latent: Tensor, step: FlowStep) -> Tensor:
         """Move one task's latent (B, 16, h, w) along the flow, and wait until it is there.
@@ -72,16 +125,20 @@ class Stages:
         Waiting keeps a GPU's queue empty, so that a frame that comes in meanwhile is not behind
         more than one step.
         """
-        with torch.inference_mode(), reproducible(self.device):
+        with torch.inference_mode(), computing_on(self.device):
             moved = self.move(name, latent, step)
         if self.device.type == 'cuda':
             torch.cuda.current_stream(self.device).synchronize()
         return moved
 
-    def begin(self, name: str, latent: Tensor, step: FlowStep, clock: StageClock) -> Step:
-        """Begin to move one task's latent along the flow; where `runs_beside`, it may go on."""
+    def take(self, name: str, latent: Tensor, step: FlowStep, clock: Clock) -> Tensor:
+        """See `step`, timed."""
         with clock.stage('sharpen'):
-            moved = self.step(name, latent, step)
+            return self.step(name, latent, step)
+
+    def begin(self, name: str, latent: Tensor, step: FlowStep, clock: Clock) -> Step:
+        """Begin to move one task's latent along the flow; where `runs_beside`, it may go on."""
+        moved = self.take(name, latent, step, clock)
         return Step(moved, lambda: True)
 
     def flow_steps(self, latent: Tensor, steps: int) -> tuple[FlowStep, ...]:
@@ -93,7 +150,7 @@ class Stages:
     ) -> list[CoreState]:
         """Encode images of one size once, and run the core predictor of each task on them."""
         clock = StageClock(self.device)
-        with torch.inference_mode(), reproducible(self.device):
+        with torch.inference_mode(), computing_on(self.device):
             latent = self.encode(images, sizes, clock)
             latents = {name: self.predict(name, latent, clock) for name in names}
         return [
@@ -112,8 +169,7 @@ class Stages:
         for name in states[0].latents:
             latent = torch.cat([state.latents[name] for state in states])
             for step in self.flow_steps(latent, steps):
-                with clock.stage('sharpen'):
-                    latent = self.step(name, latent, step)
+                latent = self.take(name, latent, step, clock)
             for latents, part in zip(sharpened, latent.split(1), strict=True):
                 latents[name] = part
         return [
@@ -121,30 +177,20 @@ class Stages:
             for latents, state in zip(sharpened, states, strict=True)
         ]
 
-    def finish(self, states: list[CoreState], size: Size) -> list[Prediction]:
-        """Decode states of one working size to results of an output size."""
+    def decode(self, states: list[CoreState], size: Size) -> Decoding:
+        """Begin to decode states of one working size to results of an output size."""
         clock = StageClock(self.device)
-        values: dict[str, Any] = {}
-        with torch.inference_mode(), reproducible(self.device):
+        pictures: dict[str, Picture] = {}
+        with torch.inference_mode(), computing_on(self.device):
             for name in states[0].latents:
                 latent = torch.cat([state.latents[name] for state in states])
-                values[name] = self.picture(name, latent, size, clock)
-        timings = states[0].clock.seconds() | clock.seconds()
-        timings['total'] = sum(timings.values())
-        return [
-            Prediction(
-                disparity=values[DEPTH][i, :, :, 0] if DEPTH in values else None,
-                normals=values[NORMALS][i] if NORMALS in values else None,
-                sharpen_steps=state.sharpen_steps,
-                timings=dict(timings),
-            )
-            for i, state in enumerate(states)
-        ]
+                pictures[name] = self.picture(name, latent, size, clock)
+        return _Decoding(states, pictures, clock)
 
     def reconstruct(self, disparity: Float32Array, sizes: list[Size]) -> Float32Array:
         """A map (H, W) of 0 to 1 through the autoencoder at the working size, and back."""
         height, width = disparity.shape
-        with torch.inference_mode(), reproducible(self.device):
+        with torch.inference_mode(), computing_on(self.device):
             picture = torch.from_numpy(disparity * 2 - 1).to(self.device)
             drawn = fitted(picture.expand(1, 3, -1, -1), sizes).to(self.dtype)
             latent = encode_images(self.model.vae, drawn.contiguous())
@@ -171,13 +217,42 @@ class Stages:
         """One Euler step of a task's latent (B, 16, h, w)."""
         return self.model.tasks[name].sharpen(latent, step)
 
-    def picture(self, name: str, latent: Tensor, size: Size, clock: StageClock) -> Float32Array:
-        """A task's latent (B, 16, h, w) to its values (B, H, W, C) in the host's memory."""
+    def picture(self, name: str, latent: Tensor, size: Size, clock: StageClock) -> Picture:
+        """Begin to turn a task's latent (B, 16, h, w) into values in the host's memory."""
         with clock.stage('decode'):
             decoded = decode_latents(self.model.vae, latent)  # (B, 3, 8h, 8w)
         with clock.stage('postprocess'):
             value = read_picture(decoded, TASKS[name], size)  # (B, C, H, W)
-            return value.permute(0, 2, 3, 1).contiguous().cpu().numpy()  # type: ignore[no-any-return]
+            values: Float32Array = value.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return Picture(lambda: values, lambda: True)
 
     def forget(self) -> None:
         """Let go of what was kept to be faster, and its memory: here nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoding:
+    """See `Decoding`; of one device."""
+
+    states: list[CoreState]
+    pictures: dict[str, Picture]
+    clock: StageClock
+
+    def ended(self) -> bool:
+        """See `Decoding`."""
+        return all(picture.ended() for picture in self.pictures.values())
+
+    def result(self) -> list[Prediction]:
+        """See `Decoding`."""
+        values = {name: picture.values() for name, picture in self.pictures.items()}
+        timings = self.states[0].clock.seconds() | self.clock.seconds()
+        timings['total'] = sum(timings.values())
+        return [
+            Prediction(
+                disparity=values[DEPTH][i, :, :, 0] if DEPTH in values else None,
+                normals=values[NORMALS][i] if NORMALS in values else None,
+                sharpen_steps=state.sharpen_steps,
+                timings=dict(timings),
+            )
+            for i, state in enumerate(self.states)
+        ]

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 
 import torch
+
+
+class Clock(Protocol):
+    """Adds up time by stage."""
+
+    def stage(self, name: str) -> AbstractContextManager[None]:
+        """Time a with block; blocks of one name add up."""
+
+    def seconds(self) -> dict[str, float]:
+        """Stage name to seconds."""
 
 
 class StageClock:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lotus2_ros.errors import SettingsError
 from lotus2_ros.settings.base import Settings, setting
-from lotus2_ros.types import TASKS
+from lotus2_ros.types import NORMALS, TASKS
 
 DEFAULT_MAX_SIDE = 1024
 """Longest side in pixels the released model is run at; a model folder may name a smaller one."""
@@ -41,6 +41,15 @@ class ModelSettings(Settings):
     device: str = setting(
         'auto',
         'Device: cuda, cuda:N, cpu, or auto (a GPU if present; the CPU only for a small model)',
+        live=False,
+    )
+    normals_device: str = setting(
+        '', 'Another device for normals, such as cuda:1; empty is device', live=False
+    )
+    sharpener_device: str = setting(
+        '',
+        'Another device for the sharpeners, such as cuda:1, so that no frame waits for them; empty'
+        " is each task's own",
         live=False,
     )
     precision: str = setting(
@@ -92,5 +101,15 @@ class ModelSettings(Settings):
             raise SettingsError('model is empty; give nano, a folder or a hub id')
         if not self.tasks or len(set(self.tasks)) != len(self.tasks):
             raise SettingsError(f'tasks is {list(self.tasks)}; name each wanted task once')
+        if self.normals_device and NORMALS not in self.tasks:
+            raise SettingsError(
+                f'normals_device is {self.normals_device}, but tasks has no {NORMALS}; leave it'
+                ' empty, or add the task'
+            )
+        if self.sharpener_device and not self.load_sharpener:
+            raise SettingsError(
+                f'sharpener_device is {self.sharpener_device}, but load_sharpener is false; leave'
+                ' it empty, or load the sharpener'
+            )
         if 0 < self.max_side < 32:
             raise SettingsError(f'max_side is {self.max_side}; allowed: 0, or 32 to 4096 px')

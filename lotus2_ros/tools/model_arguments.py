@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 _ABOUT, _DEFAULT = ModelSettings.parameters(), ModelSettings()
 _RUNNING = (
-    *('model', 'base', 'device', 'precision', 'acceleration'),
+    *('model', 'base', 'device', 'normals_device', 'sharpener_device'),
+    *('precision', 'acceleration'),
     *('text_merging', 'cpu_threads'),
 )
 
@@ -82,6 +83,8 @@ def load_predictor(
         tasks=settings.tasks,
         base=settings.base,
         device=settings.device,
+        normals_device=settings.normals_device,
+        sharpener_device=settings.sharpener_device if sharpener else '',
         precision=settings.precision,
         acceleration=settings.acceleration,
         text_merging=settings.text_merging,
@@ -94,7 +97,9 @@ def load_predictor(
 
 def _add_running(group: argparse._ArgumentGroup) -> None:
     group.add_argument('--base', default=_DEFAULT.base, help=_text('base'))
-    group.add_argument('--device', default=_DEFAULT.device, help=_text('device'))
+    for name in ('device', 'normals_device', 'sharpener_device'):
+        option = f'--{name.replace("_", "-")}'
+        group.add_argument(option, default=getattr(_DEFAULT, name), help=_text(name))
     for name in ('precision', 'acceleration'):
         group.add_argument(
             f'--{name}',

@@ -2,11 +2,12 @@
 
 A camera of steady rate is simulated; what is due goes through the scheduler of the model's process,
 without ROS. First nothing is sharpened, then images are, in each of the ways that this device can:
-steps between frames, and beside them. Told is the time from the moment an image is due until its
-arrays are there.
+steps between frames, and beside them; or on the sharpeners' own device, where they have one. Told
+is the time from the moment an image is due until its arrays are there.
 
   lotus2 benchmark pace --model nano --camera-rate 3 --sharpen-rate 0.5
   lotus2 benchmark pace --model random-merged --precision fp8 --tasks depth
+  lotus2 benchmark pace --model random-merged --tasks depth --sharpener-device cuda:1
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from lotus2_ros.runtime.scheduler import FrameJob
     from lotus2_ros.types import Prediction, UInt8Array
 
-ALONE = 'alone'
+ALONE, APART = 'alone', 'apart'
 _POLL_S = 0.0005
 _QUANTILES = (0.5, 0.9, 0.99)
 
@@ -79,7 +80,8 @@ def run(args: argparse.Namespace) -> int:
     predictor = open_predictor(settings, sharpener=True)
     # Sizes are recorded and caches filled before anything counts.
     predictor.predict(image, sharpen_steps=args.sharpen_steps)
-    ways = [ALONE, BETWEEN, *([BESIDE] if predictor.runs_beside else [])]
+    on_one = [BETWEEN, *([BESIDE] if predictor.runs_beside else [])]
+    ways = [ALONE, *([APART] if predictor.sharpens_apart else on_one)]
     phases = [_phase(way, predictor, image, args) for way in ways]
     report = {
         'machine': machine(),
@@ -175,10 +177,15 @@ def _phase(
         'core_ms': {f'p{100 * q:.0f}': float(np.quantile(waited, q)) for q in _QUANTILES}
         | {'max': float(waited.max())},
         'sharpened': len(pace.sharp),
-        'step_ms': float(np.median([1e3 * t['sharpen'] / steps for t in pace.sharp]))
+        'step_ms': 1e3 * float(np.median([_sharpening_s(t) for t in pace.sharp])) / steps
         if pace.sharp
         else None,
     }
+
+
+def _sharpening_s(timings: dict[str, float]) -> float:
+    """Of all steps, on whichever device."""
+    return sum(seconds for stage, seconds in timings.items() if stage.startswith('sharpen'))
 
 
 def page(report: dict[str, Any]) -> str:

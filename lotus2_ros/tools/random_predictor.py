@@ -32,13 +32,14 @@ from lotus2_ros.model.inference.vae import prepare_for_cpu
 from lotus2_ros.model.lcm import LocalContinuityModule
 from lotus2_ros.model.loading import Lotus2Model
 from lotus2_ros.model.network import TaskNetwork
+from lotus2_ros.model.portion import Portion
 from lotus2_ros.model.prepared.names import Layer, block_layers, is_adapted
 from lotus2_ros.model.prompt import TEXT_TOKENS
-from lotus2_ros.model.tasks import TASKS
 from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.runtime.acceleration import accelerates_in
 from lotus2_ros.runtime.device import choose_device, choose_precision, keep_freed_memory
 from lotus2_ros.runtime.opening import Opened, made_ready
+from lotus2_ros.runtime.placement import place
 from lotus2_ros.settings import DEFAULT_MAX_SIDE, ModelSettings
 from lotus2_ros.tools.random_layouts import RANDOM_LAYOUTS
 from lotus2_ros.tools.random_model import RANKS
@@ -72,8 +73,30 @@ def random_predictor(
         SettingsError: fp8 without acceleration.
         SelfCheckError: see `Lotus2Predictor.from_pretrained`.
     """
+    places = place(
+        settings.tasks,
+        sharpener=sharpener,
+        device=settings.device,
+        normals_device=settings.normals_device,
+        sharpener_device=settings.sharpener_device if sharpener else None,
+    )
+    opened = []
+    for word, portion in places:
+        device = choose_device(word, flux_parameters() if transformer is None else None)
+        drawn = _drawn(settings, portion, device, transformer, vae, text_tokens)
+        opened.append(made_ready(drawn, None, settings.text_merging))
+    return Lotus2Predictor(opened, max_side=settings.max_side, sharpener=sharpener)
+
+
+def _drawn(
+    settings: ModelSettings,
+    portion: Portion,
+    device: torch.device,
+    transformer: dict[str, Any] | None,
+    vae: dict[str, Any] | None,
+    text_tokens: int,
+) -> Opened:
     config = {'guidance_embeds': True, **(transformer or FLUX_TRANSFORMER)}
-    device = choose_device(settings.device, flux_parameters() if transformer is None else None)
     keep_freed_memory(device)
     dtype = choose_precision(settings.precision, device)
     eight_bits = settings.precision == EIGHT_BIT_NAME
@@ -87,19 +110,14 @@ def random_predictor(
             shared=RANDOM_LAYOUTS[settings.model],
             eight_bits=eight_bits,
         )
-        networks = {name: maker.task(name, sharpener) for name in TASKS if name in settings.tasks}
+        networks = {name: maker.task(name, portion) for name in portion.tasks}
         autoencoder = maker.autoencoder(AutoencoderConfig.from_config(vae or FLUX_VAE))
     if device.type == 'cpu':
         prepare_for_cpu(autoencoder, Path(settings.model))
     schedule = FlowSchedule({'_class_name': SCHEDULER_CLASS, **SCHEDULER_CONFIG}, Path('FLUX.1'))
     weights = EIGHT_BIT_NAME if eight_bits else ''
     model = Lotus2Model(autoencoder, networks, schedule, maker.parameters, weights)
-    opened = Opened(model, settings.model, device, dtype, DEFAULT_MAX_SIDE, fast)
-    return Lotus2Predictor(
-        made_ready(opened, None, settings.text_merging),
-        max_side=settings.max_side,
-        sharpener=sharpener,
-    )
+    return Opened(model, settings.model, device, dtype, DEFAULT_MAX_SIDE, fast)
 
 
 class _RandomTables:
@@ -148,8 +166,8 @@ class _Maker:
         """Of one transformer, modulation left out."""
         return sum(math.prod(size) for size in self._sizes.values())
 
-    def task(self, name: str, sharpener: bool) -> TaskNetwork:
-        """A task's networks."""
+    def task(self, name: str, portion: Portion) -> TaskNetwork:
+        """A task's networks, as far as they are in a portion."""
         rank = RANKS[name]
         with torch.device('meta'):
             lcm = LocalContinuityModule(self._shape.channels // 4)
@@ -158,10 +176,9 @@ class _Maker:
             self._normal((1, self._text_tokens, self._shape.joint_width), 1.0),
             self._normal((1, self._shape.pooled_width), 1.0),
         )
-        core = self._transformer(rank)
-        return TaskNetwork(
-            core, lcm.eval(), conditioning, self._transformer(rank) if sharpener else None
-        )
+        core = self._transformer(rank) if name in portion.cores else None
+        sharp = self._transformer(rank) if name in portion.sharpeners else None
+        return TaskNetwork(core, lcm.eval() if core else None, conditioning, sharp)
 
     def autoencoder(self, config: AutoencoderConfig) -> Autoencoder:
         """An autoencoder whose activations neither grow nor vanish."""

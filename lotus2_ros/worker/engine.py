@@ -96,6 +96,8 @@ class Engine:
                 tasks=settings.tasks,
                 base=settings.base or None,
                 device=settings.device,
+                normals_device=settings.normals_device,
+                sharpener_device=settings.sharpener_device,
                 precision=settings.precision,
                 acceleration=settings.acceleration,
                 text_merging=settings.text_merging,
@@ -112,7 +114,7 @@ class Engine:
                 )
             progress('warming up', 0.95)
             # On a GPU the sharpener's step is recorded too, which would hold up a frame later.
-            steps = int(settings.load_sharpener and predictor.device.type == 'cuda')
+            steps = int(settings.load_sharpener and predictor.uses_gpu)
             predictor.predict(np.zeros((*_WARM_UP_SIZE, 3), np.uint8), sharpen_steps=steps)
         except RuntimeError as err:
             if classify(err) == 'sticky':
@@ -192,13 +194,14 @@ class Engine:
         }
         if not sharp:
             timings['worker'] = time.monotonic() - job.context.taken_s
-        if 'recorded' in timings:
+        recorded = [s for stage, s in timings.items() if stage.startswith('recorded')]
+        if recorded:
             _LOGGER.info(
                 'recorded graphs for images of %dx%d in %.1f s; this frame was slow, the next are'
                 ' not',
                 job.rgb.shape[1],
                 job.rgb.shape[0],
-                timings['recorded'],
+                sum(recorded),
             )
         self._channel.send(
             Result(

@@ -19,6 +19,7 @@ from lotus2_ros.model.inference.fast.rows import Rows
 from lotus2_ros.model.inference.fast.transformer import FastTransformer
 from lotus2_ros.model.inference.low_rank import LowRankLinear
 from lotus2_ros.model.inference.quantization import EIGHT_BITS, quantize_rows
+from lotus2_ros.model.portion import Portion
 from lotus2_ros.model.prepared.folder import PreparedFolder
 from lotus2_ros.model.prepared.loading import load
 from lotus2_ros.runtime.acceleration import accelerate
@@ -66,8 +67,7 @@ def made(tmp_path_factory):
     prepare_folder(model, folder / 'made', precision='fp8', layout='shared')
     loaded = load(
         PreparedFolder(folder / 'made'),
-        ['depth', 'normals'],
-        sharpener=True,
+        Portion.whole(['depth', 'normals'], sharpener=True),
         device=CPU,
         eight_bits=True,
     )

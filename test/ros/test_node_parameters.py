@@ -428,6 +428,18 @@ def test_sharpening_beside_frames_is_refused_without_a_gpu(tiny_model: str) -> N
         rig.close()
 
 
+@pytest.mark.once
+@shows('normals_device', 'sharpener_device')
+@pytest.mark.parametrize('name', ['normals_device', 'sharpener_device'])
+def test_a_second_device_that_is_not_there_is_named(tiny_model: str, name: str) -> None:
+    # What two devices compute: test_split.py, test_cuda.py.
+    rig = Rig({**BASE, 'model': tiny_model, 'device': 'cpu', name: 'cuda:99'})
+    try:
+        assert 'device is cuda:99 but' in rig.wait_state('FAULT', 60.0)['message']
+    finally:
+        rig.close()
+
+
 @shows('cameras')
 def test_cameras(tiny_model: str) -> None:
     # What they have in common and what not: test_multi_camera.

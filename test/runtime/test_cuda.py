@@ -11,7 +11,9 @@ import torch
 from tiny import make_tiny_model
 
 from lotus2_ros.errors import DeviceError, SelfCheckError
+from lotus2_ros.model.portion import Portion
 from lotus2_ros.runtime import Lotus2Predictor
+from lotus2_ros.runtime.opening import Wanted, open_model
 from lotus2_ros.runtime.preprocess import working_sizes
 from lotus2_ros.runtime.recorded_stages import RecordedStages
 from lotus2_ros.runtime.recording import GraphMemory, Recording
@@ -195,7 +197,7 @@ def test_settings_of_cudnn_are_left_as_they_were(folder):
 
 def test_stage_times_come_from_the_stream(folder):
     timings = (
-        Lotus2Predictor.from_pretrained(folder, device='cuda')
+        Lotus2Predictor.from_pretrained(folder, device='cuda', acceleration='off')
         .predict(image(), sharpen_steps=1)
         .timings
     )
@@ -208,6 +210,82 @@ def test_stage_times_come_from_the_stream(folder):
 def test_gpu_that_is_not_there(folder):
     with pytest.raises(DeviceError, match='only'):
         Lotus2Predictor.from_pretrained(folder, device=f'cuda:{torch.cuda.device_count()}')
+
+
+# Several devices
+
+
+@pytest.mark.parametrize('acceleration', ['off', 'on'])
+def test_portions_on_a_gpu_give_the_bytes_of_the_whole(folder, acceleration):
+    """Two portions on one GPU, each with graphs, streams and an autoencoder of its own."""
+    if acceleration == 'on':
+        pytest.importorskip('triton')
+    both = ('depth', 'normals')
+    opened = [
+        open_model(folder, None, Wanted(portion, 'cuda', 'bfloat16', acceleration, None))
+        for portion in (Portion(both, ()), Portion((), both))
+    ]
+    split = Lotus2Predictor(opened, max_side=0, sharpener=True)
+    whole = Lotus2Predictor.from_pretrained(
+        folder, device='cuda', precision='bfloat16', acceleration=acceleration
+    )
+    assert split.sharpens_apart
+    for seed, steps in ((0, 0), (1, 3), (2, 0), (0, 3)):
+        found, expected = (p.predict(image(seed=seed), sharpen_steps=steps) for p in (split, whole))
+        assert found.disparity.tobytes() == expected.disparity.tobytes()
+        assert found.normals.tobytes() == expected.normals.tobytes()
+    job = split.sharpen(split.run_core(image(seed=1)), 3)
+    while not job.done:
+        if not job.poll():
+            job.step()
+    job.decode()
+    while job.poll():
+        split.predict(image(seed=2))  # frames go on
+    expected = whole.predict(image(seed=1), sharpen_steps=3)
+    assert job.finish().disparity.tobytes() == expected.disparity.tobytes()
+    assert job.finish().normals.tobytes() == expected.normals.tobytes()
+
+
+@pytest.mark.parametrize(
+    'places',
+    [
+        {'sharpener_device': 'cpu'},
+        {'normals_device': 'cpu'},
+        {'normals_device': 'cpu', 'sharpener_device': 'cpu'},
+    ],
+)
+def test_a_gpu_and_the_cpu_share_a_model(folder, places):
+    settings = {'precision': 'float32', 'acceleration': 'off'}
+    split = Lotus2Predictor.from_pretrained(folder, device='cuda', **settings, **places)
+    alone = Lotus2Predictor.from_pretrained(folder, device='cpu', **settings)
+    for steps in (0, 2):
+        found, expected = (p.predict(image(), sharpen_steps=steps) for p in (split, alone))
+        np.testing.assert_allclose(found.disparity, expected.disparity, atol=1e-3)
+        np.testing.assert_allclose(found.normals, expected.normals, atol=1e-2)
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason='needs two GPUs')
+@pytest.mark.parametrize('acceleration', ['off', 'on'])
+@pytest.mark.parametrize(
+    'places',
+    [
+        {'device': 'cuda:1'},
+        {'sharpener_device': 'cuda:1'},
+        {'normals_device': 'cuda:1'},
+        {'normals_device': 'cuda:1', 'sharpener_device': 'cuda:1'},
+    ],
+)
+def test_two_gpus_give_the_bytes_of_one(folder, acceleration, places):
+    if acceleration == 'on':
+        pytest.importorskip('triton')
+    settings = {'device': 'cuda:0', 'precision': 'bfloat16', 'acceleration': acceleration}
+    split = Lotus2Predictor.from_pretrained(folder, **settings | places)
+    whole = Lotus2Predictor.from_pretrained(folder, **settings)
+    for seed, steps in ((0, 0), (1, 3), (2, 0), (0, 3)):
+        found, expected = (p.predict(image(seed=seed), sharpen_steps=steps) for p in (split, whole))
+        assert found.disparity.tobytes() == expected.disparity.tobytes()
+        assert found.normals.tobytes() == expected.normals.tobytes()
+    split.free_memory()
 
 
 LOAD_WITH_NO_MEMORY = """

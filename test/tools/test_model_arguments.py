@@ -21,6 +21,7 @@ from lotus2_ros.types import DEPTH, TASKS
 CHANGED = {
     'base': 'flux',
     'device': 'cuda:1',
+    'sharpener_device': 'cuda:2',
     'precision': 'fp8',
     'acceleration': 'on',
     'text_merging': 0.5,
@@ -44,6 +45,13 @@ def test_every_option_is_the_setting_of_its_name():
         words += [f'--{option}', str(value)]
     found = model_settings(parser.parse_args(words))
     assert found == ModelSettings(model='mine', tasks=(DEPTH,), max_side=64, **CHANGED)
+
+
+def test_normals_may_have_a_device_of_their_own():
+    found = ModelSettings.from_mapping({'normals_device': 'cuda:1'})
+    parser = argparse.ArgumentParser()
+    add_model_arguments(parser)
+    assert model_settings(parser.parse_args(['--normals-device', 'cuda:1'])) == found
 
 
 def test_a_judged_model_is_loaded_where_and_how_options_say():

@@ -15,26 +15,24 @@ from lotus2_ros.model.inference.transformer import InferenceTransformer
 from lotus2_ros.model.inference.vae import prepare_for_cpu
 from lotus2_ros.model.loading import Lotus2Model
 from lotus2_ros.model.network import TaskNetwork
+from lotus2_ros.model.portion import Portion
 from lotus2_ros.model.prepared.folder import PreparedFolder
 from lotus2_ros.model.prepared.manifest import stage_name
-from lotus2_ros.model.tasks import TASKS
 
 
 def load(
     folder: PreparedFolder,
-    tasks: Sequence[str],
+    portion: Portion,
     *,
-    sharpener: bool,
     device: torch.device,
     eight_bits: bool = False,
     progress: Callable[[str, float], None] | None = None,
 ) -> Lotus2Model:
-    """Load what prediction needs onto a device.
+    """Load a portion of a model, and all it needs, onto a device.
 
     Args:
         folder: prepared.
-        tasks: names from the task table.
-        sharpener: whether to load the detail sharpeners too.
+        portion: what to load.
         device: where to.
         eight_bits: keep weights as they are stored where that is in 8 bits, for the accelerated
             network. Else they are brought to the precision of arithmetic: the result is as
@@ -44,7 +42,7 @@ def load(
     Raises:
         ModelFileError: a task or the sharpener is not there, or a file, key or shape is wrong.
     """
-    check_held(folder, tasks, sharpener=sharpener)
+    check_held(folder, portion.tasks, sharpener=bool(portion.sharpeners))
     tell = progress or (lambda _stage, _fraction: None)
     tell('vae', 0.0)
     vae = folder.vae(device)
@@ -53,13 +51,12 @@ def load(
     builder = _Builder(folder, device, folder.modulation(device), tell, eight_bits)
     networks = {
         name: TaskNetwork(
-            builder.transformer(name, 'core'),
-            folder.lcm(name, device),
+            builder.transformer(name, 'core') if name in portion.cores else None,
+            folder.lcm(name, device) if name in portion.cores else None,
             folder.conditioning(device),
-            builder.transformer(name, 'sharpener') if sharpener else None,
+            builder.transformer(name, 'sharpener') if name in portion.sharpeners else None,
         )
-        for name in TASKS
-        if name in tasks
+        for name in portion.tasks
     }
     folder.release()
     weights = EIGHT_BIT_NAME if folder.manifest.precision == EIGHT_BIT_NAME else ''

@@ -17,7 +17,7 @@ from lotus2_ros.model.latents import decode_latents, encode_images
 from lotus2_ros.model.loading import ModelFolders, load_conditioning, locate
 from lotus2_ros.model.lora import LoraWeights
 from lotus2_ros.model.network import Conditioning
-from lotus2_ros.runtime.device import reproducible
+from lotus2_ros.runtime.device import computing_on
 
 _ENCODED_PIXELS = 1 << 20
 """Pixels that the VAE encodes at once: its full-size activations outweigh all others."""
@@ -59,7 +59,7 @@ class Base:
         """Posterior means of images (B, 3, H, W) in [-1, 1]: (B, 16, H/8, W/8) float32."""
         height, width = images.shape[2:]
         at_once = max(1, _ENCODED_PIXELS // (height * width))
-        with reproducible(self.device):
+        with computing_on(self.device):
             parts = [
                 encode_images(self.vae, part.to(self.device, self.vae.dtype)).float()
                 for part in images.split(at_once)
@@ -69,7 +69,7 @@ class Base:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Decode latents (B, 16, h, w) to (B, 3, 8h, 8w), nominally in [-1, 1]."""
-        with reproducible(self.device):
+        with computing_on(self.device):
             parts = [decode_latents(self.vae, part.to(self.vae.dtype)) for part in latents.split(1)]
         return torch.cat(parts)
 
