@@ -42,8 +42,14 @@ IMAGE = '/image'
 SCALE, SHIFT = 0.7, 0.3
 CAMERA_HEIGHT = 0.8
 
-_SHARP_PATIENCE_S = 60.0
+_SHARPEN_STEPS = 4
+"""Few, so that every photograph is sharpened in a short demo on a CPU."""
+
+_PATIENCE_S = 60.0
 """How much longer than asked for is listened while topics are missing: sharpening is rare."""
+
+_SHARP_PATIENCE_S = 15.0
+"""Likewise, while there is a photograph that was not sharpened yet."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -130,6 +136,7 @@ def run(args: argparse.Namespace) -> int:
                 camera_height=CAMERA_HEIGHT,
                 # Often enough that each photograph is sharpened once while it is shown.
                 sharpen_rate_hz=min(100.0, max(0.5, count / args.seconds)),
+                sharpen_steps=_SHARPEN_STEPS,
                 max_image_age_s=10.0,
                 frozen_timeout_s=0.0,  # photographs stand still
             ),
@@ -188,7 +195,7 @@ def _wait_for_results(listener: OutputListener, processes: tuple[Process, ...]) 
 def _listen(listener: OutputListener, processes: tuple[Process, ...], seconds: float) -> None:
     from tqdm import tqdm
 
-    start, awaited = time.monotonic(), 0
+    start, awaited = time.monotonic(), (0, 0)
     with tqdm(total=round(seconds), unit='s', desc='listening', file=sys.stderr) as bar:
         while True:
             _check(listener, processes)
@@ -196,12 +203,16 @@ def _listen(listener: OutputListener, processes: tuple[Process, ...], seconds: f
             elapsed = time.monotonic() - start
             if min(int(elapsed), bar.total) > bar.n:
                 bar.update(min(int(elapsed), bar.total) - bar.n)
-            missing = listener.missing()
-            if elapsed >= seconds and (not missing or elapsed >= seconds + _SHARP_PATIENCE_S):
+            if elapsed < seconds:
+                continue
+            missing = len(listener.missing())
+            blunt = sum('sharp/depth/color' not in scene.messages for scene in listener.scenes())
+            patience = _PATIENCE_S if missing else _SHARP_PATIENCE_S if blunt else 0.0
+            if elapsed >= seconds + patience:
                 return
-            if elapsed >= seconds and len(missing) != awaited:
-                awaited = len(missing)
-                bar.set_description(f'waiting for {awaited} topics')
+            if (missing, blunt) != awaited:
+                awaited = (missing, blunt)
+                bar.set_description(f'waiting for {missing} topics, {blunt} sharpened photographs')
 
 
 def _check(listener: OutputListener, processes: tuple[Process, ...]) -> None:
