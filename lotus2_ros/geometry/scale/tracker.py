@@ -26,11 +26,11 @@ class ScaleState(Enum):
     UNSCALED = 'unscaled'
     """Never since the start or the last reset has there been a scale."""
     LOCKING = 'locking'
-    """References come, but not enough of them agree yet."""
+    """References come, but not enough of them agree yet, or the last one contradicts the scale."""
     LOCKED = 'locked'
     """A fresh reference agrees with the scale."""
     COASTING = 'coasting'
-    """The scale is carried on without a fresh reference, or against the last one."""
+    """The scale is carried on without a fresh reference."""
     LOST = 'lost'
     """There was a scale, but for too long no reference has agreed with it."""
 
@@ -70,8 +70,10 @@ class ScaleReport:
 class ScaleTracker:
     """Filters the estimates of all frames, and tells a true change from a wrong estimate.
 
-    An estimate far from the filtered scale is rejected. If it was right and the scale has changed,
-    the next ones agree with it: after `LOCK_FRAMES` of them they are the scale.
+    An estimate far from the filtered scale is rejected, and there are no metres until another one
+    tells which of the two is right: a network that normalises every image by itself may change its
+    scale at any time. If the scale has changed, the next estimates agree with the first: after
+    `LOCK_FRAMES` of them they are the scale.
 
     Args:
         hold_s: longest time without an accepted estimate [s].
@@ -207,8 +209,8 @@ class ScaleTracker:
             if self._challenger is not None:
                 return ScaleState.LOCKING
             return ScaleState.LOST if self._had_scale else ScaleState.UNSCALED
-        if self._blind:
+        if self._blind or self._against:
             return ScaleState.LOCKING
-        if self._against or age > self._fresh_s:
+        if age > self._fresh_s:
             return ScaleState.COASTING
         return ScaleState.LOCKED
