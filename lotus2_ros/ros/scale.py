@@ -88,7 +88,11 @@ class ScaleKeeper:
     def notes(self) -> dict[str, str]:
         """What people may want to know beyond the report, by what it is about."""
         with self._lock:
-            notes = {'lidar motion': self._sources.lidar_motion, 'camera pose': self._pose_source}
+            notes = {
+                'lidar motion': self._sources.lidar_motion,
+                'lidar memory': self._sources.lidar_memory,
+                'camera pose': self._pose_source,
+            }
             return {name: note for name, note in notes.items() if note}
 
     @property

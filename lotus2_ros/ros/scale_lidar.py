@@ -84,6 +84,18 @@ def _of_one_moment(points: Float32Array, pose: Float64Array, why: str) -> Placed
     )
 
 
+def camera_place(
+    entry: Predicted, feeds: ReferenceFeeds, transforms: Transforms
+) -> Float64Array | NoScale:
+    """(4, 4), optical frame at the time of an image -> fixed frame; or why it is not known."""
+    settings = entry.frame.settings
+    if settings.scale_extrinsics == 'tf':
+        fixed, camera = settings.fixed_frame, entry.frame.header.frame_id
+        return transforms.between(fixed, entry.stamp, camera, entry.stamp, fixed)
+    pose = feeds.pose_at(entry.stamp, settings.fixed_frame, settings.scale_sync_s)
+    return pose if isinstance(pose, NoScale) else pose @ mounting(settings).optical_to_base
+
+
 class _Poses(NamedTuple):
     """Asks for the pose of the lidar at a time."""
 

@@ -19,6 +19,7 @@ from lotus2_ros.geometry.scale.estimate import NoScale, ScaleEstimate
 from lotus2_ros.geometry.scale.ground_source import ground_scale
 from lotus2_ros.geometry.scale.lidar_source import lidar_scale
 from lotus2_ros.geometry.scale.odometry_source import odometry_scale
+from lotus2_ros.geometry.scale.scan_memory import Drive, ScanMemory
 from lotus2_ros.geometry.tracking import track_features
 from lotus2_ros.ros import scale_feeds
 from lotus2_ros.ros.mounting import mounting, mounting_at
@@ -26,7 +27,7 @@ from lotus2_ros.ros.products import Frame
 from lotus2_ros.ros.scale_feeds import Match, ReferenceFeeds
 from lotus2_ros.ros.scale_history import Predicted, PredictionHistory
 from lotus2_ros.ros.scale_late import LateReferences
-from lotus2_ros.ros.scale_lidar import placed_scan
+from lotus2_ros.ros.scale_lidar import camera_place, lidar_to_base, placed_scan
 from lotus2_ros.ros.scale_readings import read_depth
 from lotus2_ros.ros.transforms import LateTransform, Transforms
 from lotus2_ros.types import Float32Array
@@ -43,13 +44,17 @@ class ScaleSources:
         transforms: poses from TF.
         history: predictions; the newest is the one to be scaled.
         lidar_motion: what became of the motion during the last scan; empty before the first.
+        lidar_memory: how many earlier scans count too; empty if none can.
     """
 
     feeds: ReferenceFeeds
     transforms: Transforms
     history: PredictionHistory
     lidar_motion: str = ''
+    lidar_memory: str = ''
     _late_clouds: LateReferences = field(init=False)
+    _scans: ScanMemory = field(default_factory=ScanMemory, init=False)
+    _scanned_by: tuple[object, ...] = field(default=(), init=False)
     _moved: Predicted | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -63,6 +68,7 @@ class ScaleSources:
     def forget_images(self) -> None:
         """Forget what belongs to earlier images."""
         self._late_clouds.clear()
+        self._scans.clear()
         self._moved = None
 
     def estimate(
@@ -120,8 +126,25 @@ class ScaleSources:
             return intrinsics
         if isinstance(placed, NoScale):
             return placed
+        drive = self._drive(entry)
+        result = lidar_scale(entry.disparity, placed.scan, intrinsics, drive=drive)
         self.lidar_motion = placed.motion
-        return self._carried(lidar_scale(entry.disparity, placed.scan, intrinsics), entry)
+        self.lidar_memory = '' if drive is None else f'scans kept: {len(drive.memory)}'
+        return self._carried(result, entry)
+
+    def _drive(self, entry: Predicted) -> Drive | None:
+        """The robot's motion, for earlier scans; None if it is unknown or they are not wanted."""
+        settings = entry.frame.settings
+        by = settings.fixed_frame, settings.scale_extrinsics, lidar_to_base(settings).tobytes()
+        if by != self._scanned_by or settings.lidar_memory == 0.0:
+            self._scans.clear()
+            self._scanned_by = by
+        if settings.lidar_memory == 0.0:
+            return None
+        pose = camera_place(entry, self.feeds, self.transforms)
+        if isinstance(pose, NoScale):
+            return None
+        return Drive(self._scans, pose, entry.stamp / 1e9, settings.lidar_memory)
 
     def _carried(
         self, result: ScaleEstimate | NoScale, entry: Predicted

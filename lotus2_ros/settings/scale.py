@@ -82,6 +82,14 @@ class ScaleSettings(Settings):
         minimum=-180.0,
         maximum=180.0,
     )
+    lidar_memory: float = setting(
+        3.0,
+        'Way over which earlier scans count too, where odometry or TF tell the motion; 0 is the'
+        ' newest scan alone',
+        unit='m',
+        minimum=0.0,
+        maximum=20.0,
+    )
     gravity_source: str = setting(
         'parameters',
         'Tilt of the camera over the ground: camera_roll_deg and camera_pitch_deg alone, or with'

@@ -31,6 +31,7 @@ from lotus2_ros.geometry.scale.ground_source import ground_scale
 from lotus2_ros.geometry.scale.lidar_points import LidarScan
 from lotus2_ros.geometry.scale.lidar_source import lidar_scale
 from lotus2_ros.geometry.scale.odometry_source import odometry_scale
+from lotus2_ros.geometry.scale.scan_memory import Drive, ScanMemory
 from lotus2_ros.geometry.scale.tracker import ScaleReport, ScaleState, ScaleTracker
 from lotus2_ros.geometry.scale.transition import NoTransition
 from lotus2_ros.geometry.tracking import track_features
@@ -48,7 +49,7 @@ Float64Array = NDArray[np.float64]
 Estimate = ScaleEstimate | NoScale
 
 MODES = (
-    *('depth', 'points 16', 'points 64', 'ground', 'odometry', 'depth+ground'),
+    *('depth', 'points 16', 'points 16 alone', 'points 64', 'ground', 'odometry', 'depth+ground'),
     *('points 16+ground', 'points 16+odometry', 'ground+odometry'),
     'depth+points 16+ground+odometry',
 )
@@ -188,13 +189,17 @@ def judge(frames: Any, modes: Sequence[str]) -> dict[str, dict[str, Any]]:
 
     Args:
         frames: `Seen`, one after another.
-        modes: sources joined by +: depth, points 16, points 64, ground, odometry.
+        modes: sources joined by +: depth, points 16, points 64, ground, odometry; points 16 alone
+            is the newest scan without those on the way.
     """
     tracked = {mode: _Mode(tuple(mode.split('+'))) for mode in modes}
+    wanted = {source for mode in tracked.values() for source in mode.sources}
+    memories = {source: ScanMemory() for source in wanted if source.startswith('points')}
     earlier: list[Seen] = []
     for frame in frames:
-        wanted = {source for mode in tracked.values() for source in mode.sources}
-        said = {source: _estimate(source, frame, earlier) for source in wanted}
+        said = {
+            source: _estimate(source, frame, earlier, memories.get(source)) for source in wanted
+        }
         oracle = oracle_abs_rel(frame.disparity, frame.depth)
         for mode in tracked.values():
             report = mode.update(frame, said)
@@ -215,13 +220,17 @@ def _metric(disparity: Float32Array, a: float, b: float) -> Float32Array:
     return np.where(within, 1.0 / np.where(within, inverse_depth, 1.0), np.nan).astype(np.float32)
 
 
-def _estimate(source: str, frame: Seen, earlier: Sequence[Seen]) -> Estimate:
+def _estimate(
+    source: str, frame: Seen, earlier: Sequence[Seen], memory: ScanMemory | None
+) -> Estimate:
     if source == 'depth':
         return depth_scale(frame.disparity, frame.reference)
-    if source.startswith('points'):
-        scan = frame.scans[int(source.split()[1])]
+    if memory is not None:
+        _, lines, *alone = source.split()
         to_camera = inverse(frame.optical_to_base) @ frame.lidar_to_base
-        return lidar_scale(frame.disparity, LidarScan(scan, to_camera), frame.camera)
+        scan = LidarScan(frame.scans[int(lines)], to_camera)
+        drive = Drive(memory, frame.pose, frame.time, NodeSettings().lidar_memory)
+        return lidar_scale(frame.disparity, scan, frame.camera, drive=None if alone else drive)
     if source == 'ground':
         x, y, z = (float(value) for value in frame.optical_to_base[2, :3])
         plane = GroundPlane((x, y, z), float(frame.optical_to_base[2, 3]))

@@ -21,7 +21,7 @@ from sensor_msgs.msg import Image, Imu, PointCloud2
 from std_msgs.msg import Header
 
 from lotus2_ros.geometry.mounting import Mounting
-from lotus2_ros.geometry.rigid import inverse
+from lotus2_ros.geometry.rigid import from_rotation_vector, inverse
 from lotus2_ros.geometry.scale.estimate import NoScale
 from lotus2_ros.geometry.scale.frame_alignment import relation
 from lotus2_ros.ros.messages import optional_message
@@ -273,6 +273,36 @@ def test_a_lidar_on_a_moving_robot_is_compensated_by_odometry(world: World) -> N
     # Numbers on ~/scale have few digits: without noise, nothing is left in them.
     assert compensated < 0.001
     assert without > 3.0 * compensated
+
+
+@shows('lidar_memory')
+def test_scans_on_the_way_are_remembered_where_odometry_tells_the_way(world: World) -> None:
+    rig, place = world.rig, 0.0
+
+    def remembered(*, step: float) -> str:
+        """What the node says after some more images, between which the robot moves on."""
+        nonlocal place
+        for _ in range(5):
+            place += step
+            stamp = world.stamp()
+            pose = from_rotation_vector(np.zeros(3), np.array([place, 0.0, 0.0]))
+            world.send(pose_of(pose), stamp)
+            time.sleep(0.04)  # one message waits at most
+            world.send(world.cloud(), stamp)
+            rig.send(image_of(world.rgb), stamp=stamp)
+            rig.get('depth/disparity', stamp)
+            world.report(stamp)
+        return rig.status()[2].get('lidar memory', '')
+
+    assert rig.set(scale_mode='points', lidar_memory=1.0) == (True, '')
+    assert remembered(step=0.0) == 'scans kept: 1'
+    assert remembered(step=0.3) == 'scans kept: 4'  # 0, 0.3, 0.6 and 0.9 m ago
+    assert rig.set(lidar_memory=2.0) == (True, '')
+    assert remembered(step=0.3) == 'scans kept: 7'
+    assert rig.set(lidar_memory=0.0) == (True, '')
+    assert remembered(step=0.3) == ''
+    assert rig.set(lidar_memory=2.0) == (True, '')
+    assert remembered(step=0.0) == 'scans kept: 1'
 
 
 @shows(

@@ -12,6 +12,7 @@ from lotus2_ros.geometry.lens import Lens
 from lotus2_ros.geometry.occlusion import occluded_points
 from lotus2_ros.geometry.rigid import is_rigid, transform_moving_points, transform_points
 from lotus2_ros.geometry.scale.estimate import NoScale
+from lotus2_ros.types import BoolArray
 
 Float64Array = NDArray[np.float64]
 
@@ -87,13 +88,45 @@ def points_in_camera(scan: LidarScan, *, enough: int, seed: int) -> Float64Array
 def visible_points(points: Float64Array, intrinsics: Intrinsics, lens: Lens) -> Float64Array:
     """Points, (N, 3) optical [m], that the camera sees: in its image, not behind nearer ones."""
     pixels = lens.project(points, intrinsics)
+    places = np.flatnonzero(_in_image(pixels, intrinsics))
     size = (intrinsics.width, intrinsics.height)
-    column, row = pixels[:, 0], pixels[:, 1]
-    # NaN compares false.
-    inside = (column > -0.5) & (column < size[0] - 0.5) & (row > -0.5) & (row < size[1] - 0.5)
-    places = np.flatnonzero(inside)
     hidden = occluded_points(pixels[places], points[places, 2], size)
     return points[places[~hidden]]
+
+
+def _in_image(pixels: Float64Array, intrinsics: Intrinsics) -> BoolArray:
+    column, row = pixels[:, 0], pixels[:, 1]
+    right, bottom = intrinsics.width - 0.5, intrinsics.height - 0.5
+    # NaN compares false.
+    return np.asarray((column > -0.5) & (column < right) & (row > -0.5) & (row < bottom))
+
+
+def with_earlier_points(
+    visible: Float64Array, earlier: Float64Array, intrinsics: Intrinsics, lens: Lens
+) -> Float64Array:
+    """Visible points and those of earlier scans that neither they nor each other hide.
+
+    Earlier ones hide no new ones: what stood there may have gone.
+
+    Args:
+        visible: (N, 3) of the new scan, see `visible_points`.
+        earlier: (M, 3) in the same optical frame, maybe behind the camera [m].
+        intrinsics: of the image.
+        lens: its distortion.
+
+    Returns:
+        (N + K, 3) [m].
+    """
+    ahead = earlier[earlier[:, 2] > NEAREST]
+    if len(ahead) == 0:
+        return visible
+    together = np.concatenate([visible, ahead])
+    pixels = lens.project(together, intrinsics)
+    inside = np.flatnonzero(_in_image(pixels, intrinsics))
+    size = (intrinsics.width, intrinsics.height)
+    hidden = occluded_points(pixels[inside], together[inside, 2], size)
+    kept = inside[~hidden]
+    return np.concatenate([visible, together[kept[kept >= len(visible)]]])
 
 
 def _in_front(scan: LidarScan, read: NDArray[np.intp]) -> NDArray[np.intp] | NoScale:

@@ -18,6 +18,7 @@ from lotus2_ros.geometry.scale.lidar_points import (
     LidarScan,
     points_in_camera,
     visible_points,
+    with_earlier_points,
 )
 from lotus2_ros.geometry.scale.pose_refinement import (
     JointFit,
@@ -27,6 +28,7 @@ from lotus2_ros.geometry.scale.pose_refinement import (
 from lotus2_ros.geometry.scale.quantile import median, quantiles
 from lotus2_ros.geometry.scale.relative_fit import mixed, refine_over_image
 from lotus2_ros.geometry.scale.sampling import disparity_span, sample_disparity
+from lotus2_ros.geometry.scale.scan_memory import Drive
 from lotus2_ros.types import Float32Array
 
 Float64Array = NDArray[np.float64]
@@ -68,6 +70,7 @@ def lidar_scale(
     scan: LidarScan,
     intrinsics: Intrinsics,
     *,
+    drive: Drive | None = None,
     lens: Lens = PINHOLE,
     noise: LidarNoise | None = None,
     seed: int = 0,
@@ -81,6 +84,8 @@ def lidar_scale(
         disparity: (H, W) predicted, NaN where unknown.
         scan: points and poses.
         intrinsics: camera of the image that was predicted from, of the same size.
+        drive: the robot's motion and its earlier scans, of which those count too that are still in
+            view; None is the new scan alone.
         lens: its distortion; the default is a rectified image.
         noise: None is `LidarNoise()`.
         seed: of the choice among many points.
@@ -97,6 +102,8 @@ def lidar_scale(
     if disparity.shape != (intrinsics.height, intrinsics.width):
         return NoScale('camera of another size')
     visible = visible_points(points, intrinsics, lens)
+    if drive is not None:
+        visible = with_earlier_points(visible, drive.earlier(points), intrinsics, lens)
     if len(visible) == 0:
         return NoScale('lidar out of view')
     chosen = np.random.default_rng(seed).permutation(len(visible))[:_MOST]
