@@ -159,7 +159,7 @@ class Intake:
         core, sharp = self.plans(self._wanted())
         if not core.tasks and not self._sharp_due(sharp, settings):
             return 'nothing subscribed'
-        view = self._client.begin_frame(height, width)
+        view = self._client.begin_frame(height, width, self._stream)
         if view is None:
             return 'worker busy' if self._client.state == 'ready' else 'model not ready'
         raw = np.empty_like(view) if self._rectifier else view
@@ -198,7 +198,6 @@ class Intake:
             sharp_tasks=sharp.tasks,
             max_side=settings.max_side,
             output_size=size,
-            stream=self._stream,
             context=frame,
         )
         if accepted:

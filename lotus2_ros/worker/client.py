@@ -103,23 +103,31 @@ class WorkerClient:
                 self._last_counters = supervisor.tally.counters
                 self._last_status = supervisor.status
 
-    def begin_frame(self, height: int, width: int) -> UInt8Array | None:
+    def begin_frame(self, height: int, width: int, stream: int = 0) -> UInt8Array | None:
         """Shared memory to decode the next image straight into.
 
         Beginning again without `commit_frame` gives up the frame begun before.
 
+        Args:
+            height: of the image, px.
+            width: of the image, px.
+            stream: which camera's it is, from 0.
+
         Returns:
             (height, width, 3) uint8 RGB, of undefined content, or None (counted as refused) while
-            the worker is not ready: do not decode at all then.
+            the worker is not ready, or busy with others of this stream: do not decode at all then.
 
         Raises:
             ImageError: a size of zero or beyond all reason.
+            WorkerError: there is no such stream.
         """
         check_image_size(height, width)
+        if not 0 <= stream < self._streams:
+            raise WorkerError(f'stream {stream} of a frame: there are {self._streams}, from 0')
         self._begun = None
         supervisor = self._supervisor
         session = supervisor.session if supervisor is not None else None
-        view = session.begin_frame(height, width) if session is not None else None
+        view = session.begin_frame(height, width, stream) if session is not None else None
         if supervisor is not None and view is None:
             supervisor.tally.add('refused')
         if session is not None and view is not None:
@@ -133,7 +141,6 @@ class WorkerClient:
         sharp_tasks: tuple[str, ...] = (),
         max_side: int = 0,
         output_size: tuple[int, int] | None = None,
-        stream: int = 0,
         context: Any = None,
     ) -> bool:
         """Send the frame begun last; it replaces one of its stream that still waits.
@@ -143,22 +150,19 @@ class WorkerClient:
             sharp_tasks: wanted in a sharpened result, if this frame is sharpened.
             max_side: longest side in pixels the model sees; 0 is the model's own limit.
             output_size: (height, width) of the results, at most the image's; None is the image's.
-            stream: which camera's it is, from 0.
             context: any object; handed back with the results of this frame.
 
         Returns:
             False if the worker was lost meanwhile: the frame is refused, `context` is not reported.
 
         Raises:
-            WorkerError: no frame was begun, or there is no such stream.
+            WorkerError: no frame was begun.
             SettingsError: a task is unknown or not loaded.
             ImageError: output_size is larger than the image.
         """
         begun, self._begun = self._begun, None
         if begun is None:
             raise WorkerError('commit_frame without a frame begun by begin_frame')
-        if not 0 <= stream < self._streams:
-            raise WorkerError(f'stream {stream} of a frame: there are {self._streams}, from 0')
         session, (height, width) = begun
         unknown = [name for name in (*tasks, *sharp_tasks) if name not in self._settings.tasks]
         if unknown or not tasks + sharp_tasks:
@@ -178,7 +182,6 @@ class WorkerClient:
             sharp_tasks=sharp_tasks,
             max_side=max_side,
             output_size=output_size,
-            stream=stream,
             context=context,
         )
 
@@ -193,7 +196,9 @@ class WorkerClient:
         stream: int = 0,
         context: Any = None,
     ) -> bool:
-        """Copy `rgb` (H, W, 3) uint8 into shared memory and send it; see `commit_frame`.
+        """Copy `rgb` (H, W, 3) uint8 into shared memory and send it.
+
+        See `begin_frame` and `commit_frame`.
 
         Returns:
             False if the frame was refused.
@@ -203,7 +208,7 @@ class WorkerClient:
         """
         if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
             raise ImageError(f'image of shape {rgb.shape} {rgb.dtype}; wanted (H, W, 3) uint8')
-        view = self.begin_frame(rgb.shape[0], rgb.shape[1])
+        view = self.begin_frame(rgb.shape[0], rgb.shape[1], stream)
         if view is None:
             return False
         np.copyto(view, rgb)
@@ -212,7 +217,6 @@ class WorkerClient:
             sharp_tasks=sharp_tasks,
             max_side=max_side,
             output_size=output_size,
-            stream=stream,
             context=context,
         )
 

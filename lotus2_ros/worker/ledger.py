@@ -5,12 +5,20 @@ Pure bookkeeping without sockets; the client holds a lock around every call.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from lotus2_ros.errors import WorkerError
 from lotus2_ros.types import UInt8Array
-from lotus2_ros.worker.ring import Ring, RingLayout, SlotPool, check_image_size, create_ring
+from lotus2_ros.worker.ring import (
+    FURTHER_SLOTS,
+    Ring,
+    RingLayout,
+    SlotPool,
+    check_image_size,
+    create_ring,
+)
 
 
 @dataclass(slots=True)
@@ -23,6 +31,7 @@ class FrameEntry:
         slot: image slot in that ring.
         height: of the image, px.
         width: of the image, px.
+        stream: which camera's it is.
         context: the user's object.
         sent_s: when it was committed, on the monotonic clock.
         answered: True once its core result, error or replacement came; the slot is free then.
@@ -33,6 +42,7 @@ class FrameEntry:
     slot: int
     height: int
     width: int
+    stream: int = 0
     context: Any = None
     sent_s: float = 0.0
     answered: bool = False
@@ -72,14 +82,20 @@ class FrameLedger:
         self._rings[ring.number] = (ring, SlotPool(layout.image_slots))
         return ring, descriptor
 
-    def begin(self, height: int, width: int) -> UInt8Array | None:
-        """View of a free image slot of the current ring, or None if all are taken."""
+    def begin(self, height: int, width: int, stream: int = 0) -> UInt8Array | None:
+        """View of a free image slot of the current ring, or None if its stream may have no more."""
         self._abandon()
         ring, pool = self._rings[self._current]
+        held = Counter(entry.stream for entry in self.waiting() if entry.ring == ring.number)
+        left_to_others = sum(
+            max(0, FURTHER_SLOTS - held[other]) for other in range(self._streams) if other != stream
+        )
+        if ring.layout.image_slots - held.total() <= left_to_others:
+            return None
         slot = pool.take()
         if slot is None:
             return None
-        self._writing = FrameEntry(0, ring.number, slot, height, width)
+        self._writing = FrameEntry(0, ring.number, slot, height, width, stream)
         return ring.image(slot, height, width)
 
     def _abandon(self) -> None:

@@ -19,8 +19,12 @@ from lotus2_ros.errors import ImageError, WorkerError
 from lotus2_ros.types import Float32Array, UInt8Array
 from lotus2_ros.worker.host_memory import available_bytes
 
-IMAGE_SLOTS = 3
-"""One with the model, one on its way, one being written; and one waiting for each stream."""
+IMAGE_SLOTS = 4
+"""Of a single stream: with the model, on its way, being written, and waiting."""
+
+FURTHER_SLOTS = 2
+"""There are so many more for each further stream, and so many are left to each by the others,
+however fast their cameras are."""
 
 RESULT_SLOTS = 3
 """One being written, one on its way, one being read."""
@@ -52,7 +56,7 @@ class RingLayout:
     def for_pixels(cls, pixels: int, result_channels: int, streams: int = 1) -> RingLayout:
         """For images of up to `pixels` and that many float32 `result_channels` a pixel."""
         return cls(
-            IMAGE_SLOTS + streams,
+            IMAGE_SLOTS + FURTHER_SLOTS * (streams - 1),
             _rounded_up(pixels * 3),
             RESULT_SLOTS,
             _rounded_up(pixels * 4 * result_channels),

@@ -81,7 +81,7 @@ class Session:
             return False
         return True
 
-    def begin_frame(self, height: int, width: int) -> UInt8Array | None:
+    def begin_frame(self, height: int, width: int, stream: int) -> UInt8Array | None:
         """See `WorkerClient.begin_frame`."""
         with self._lock:
             if self._closed:
@@ -97,7 +97,7 @@ class Session:
                     return None
                 finally:
                     os.close(descriptor)
-            return self._ledger.begin(height, width)
+            return self._ledger.begin(height, width, stream)
 
     def commit_frame(
         self,
@@ -106,7 +106,6 @@ class Session:
         sharp_tasks: tuple[str, ...],
         max_side: int,
         output_size: tuple[int, int] | None,
-        stream: int,
         context: Any,
     ) -> bool:
         """See `WorkerClient.commit_frame`; arguments are checked already."""
@@ -117,7 +116,7 @@ class Session:
             height, width = output_size or (entry.height, entry.width)
             message = Frame(
                 sequence=entry.sequence,
-                stream=stream,
+                stream=entry.stream,
                 ring=entry.ring,
                 slot=entry.slot,
                 height=entry.height,

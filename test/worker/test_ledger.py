@@ -9,7 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from lotus2_ros.errors import WorkerError
 from lotus2_ros.worker.ledger import FrameLedger
-from lotus2_ros.worker.ring import IMAGE_SLOTS
+from lotus2_ros.worker.ring import FURTHER_SLOTS, IMAGE_SLOTS
+
+STREAMS = 3
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -17,9 +19,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.ledger = FrameLedger(4)
+        self.ledger = FrameLedger(4, STREAMS)
         self.now_s = 0.0
         self.waiting: dict[int, tuple[int, int]] = {}
+        self.streams: dict[int, int] = {}
         self.answered: set[int] = set()
         self.rings: list[int] = []
 
@@ -27,15 +30,22 @@ class LedgerMachine(RuleBasedStateMachine):
         # Hypothesis keeps the machine; the rings must not stay mapped in the tests after this one.
         del self.ledger
 
-    @rule(height=st.integers(1, 100), width=st.integers(1, 100), commit=st.booleans())
-    def write(self, height: int, width: int, commit: bool) -> None:
+    @rule(
+        height=st.integers(1, 100),
+        width=st.integers(1, 100),
+        stream=st.integers(0, STREAMS - 1),
+        commit=st.booleans(),
+    )
+    def write(self, height: int, width: int, stream: int, commit: bool) -> None:
         grown = self.ledger.grow(height, width)
         if grown is not None:
             os.close(grown[1])
             self.rings.append(grown[0].number)
-        view = self.ledger.begin(height, width)
-        in_current = [s for r, s in self.waiting.values() if r == self.rings[-1]]
-        assert (view is None) == (len(in_current) == IMAGE_SLOTS + 1)
+        view = self.ledger.begin(height, width, stream)
+        held = [self.streams[n] for n, (r, _) in self.waiting.items() if r == self.rings[-1]]
+        free = IMAGE_SLOTS + FURTHER_SLOTS * (STREAMS - 1) - len(held)
+        owed = [max(0, FURTHER_SLOTS - held.count(n)) for n in range(STREAMS)]
+        assert (view is None) == (free == sum(owed) - owed[stream])
         if view is None or not commit:
             return
         assert view.shape == (height, width, 3)
@@ -43,6 +53,7 @@ class LedgerMachine(RuleBasedStateMachine):
         entry = self.ledger.commit('context', self.now_s)
         assert (entry.ring, entry.slot) not in self.waiting.values()
         self.waiting[entry.sequence] = entry.ring, entry.slot
+        self.streams[entry.sequence] = stream
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())
@@ -94,3 +105,36 @@ def test_a_worker_that_speaks_of_unknown_things_is_refused() -> None:
 def test_a_frame_must_be_begun_before_it_is_committed() -> None:
     with pytest.raises(WorkerError, match='begin_frame'):
         FrameLedger(4).commit(None, 0.0)
+
+
+def test_a_fast_stream_leaves_slots_to_a_slow_one() -> None:
+    ledger = FrameLedger(4, 2)
+    grown = ledger.grow(10, 10)
+    assert grown is not None
+    os.close(grown[1])
+
+    def commit(stream: int) -> bool:
+        if ledger.begin(10, 10, stream) is None:
+            return False
+        ledger.commit(None, 0.0)
+        return True
+
+    assert [commit(0) for _ in range(6)] == [True] * IMAGE_SLOTS + [False] * 2
+    assert [commit(1) for _ in range(3)] == [True] * FURTHER_SLOTS + [False]
+    ledger.answer(1)
+    assert [commit(1), commit(0)] == [True, False], 'there is one ring'
+
+
+def test_two_fast_streams_leave_slots_to_a_slow_one() -> None:
+    ledger = FrameLedger(4, 3)
+    grown = ledger.grow(10, 10)
+    assert grown is not None
+    os.close(grown[1])
+    for _ in range(9):
+        for fast in (0, 1):
+            if ledger.begin(10, 10, fast) is not None:
+                ledger.commit(None, 0.0)
+    for _ in range(FURTHER_SLOTS):
+        assert ledger.begin(10, 10, 2) is not None
+        ledger.commit(None, 0.0)
+    assert ledger.begin(10, 10, 2) is None
