@@ -48,7 +48,7 @@ _SHARPEN_STEPS = 4
 _PATIENCE_S = 60.0
 """How much longer than asked for is listened while topics are missing: sharpening is rare."""
 
-_SHARP_PATIENCE_S = 15.0
+_SHARP_PATIENCE_S = 30.0
 """Likewise, while there is a photograph that was not sharpened yet."""
 
 
