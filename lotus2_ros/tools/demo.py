@@ -42,8 +42,8 @@ IMAGE = '/image'
 SCALE, SHIFT = 0.7, 0.3
 CAMERA_HEIGHT = 0.8
 
-_SHARPEN_STEPS = 4
-"""Few, so that every photograph is sharpened in a short demo on a CPU."""
+_SHARPEN_STEPS = 2
+"""Few: done on a CPU before the next photograph comes, so that each of them is sharpened."""
 
 _PATIENCE_S = 60.0
 """How much longer than asked for is listened while topics are missing: sharpening is rare."""
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--device', default=node.device, help='as in depth_node (default: %(default)s)'
     )
     parser.add_argument(
-        '--seconds', type=float, default=15.0, help='how long to listen (default: %(default)s)'
+        '--seconds', type=float, default=20.0, help='how long to listen (default: %(default)s)'
     )
     parser.add_argument(
         '--rate', type=float, default=5.0, metavar='HZ', help='of the camera (default: %(default)s)'
@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix='lotus2_demo_') as folder:
         count = lay_out_photographs(Path(folder))
         print(f'{count} photographs; depth node with model {args.model}; this takes a minute')
-        hold = max(1, round(args.rate * args.seconds / (1.5 * count)))
+        hold = max(1, round(args.rate * args.seconds / count))
         player = Process(
             'camera_player',
             ros_command(
