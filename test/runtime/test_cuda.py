@@ -112,7 +112,8 @@ def test_recorded_stages_give_the_bytes_of_unrecorded_ones(accelerated, precisio
                 for s, state in zip((recorded, plain), states, strict=True)
             ]
             first, second = (
-                s.finish(state, size)[0] for s, state in zip((recorded, plain), moved, strict=True)
+                s.decode(state, size).result()[0]
+                for s, state in zip((recorded, plain), moved, strict=True)
             )
             assert first.disparity.tobytes() == second.disparity.tobytes()
             assert first.normals.tobytes() == second.normals.tobytes()
