@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from lotus2_ros.errors import SettingsError
 from lotus2_ros.model.portion import Portion
 from lotus2_ros.runtime.device import choose_device
+from lotus2_ros.settings.model import check_places
 from lotus2_ros.types import NORMALS
 
 
@@ -37,22 +37,28 @@ def place(
         DeviceError: a device is not there.
         SettingsError: a device was given for what is not wanted.
     """
-    if normals_device and NORMALS not in tasks:
-        msg = f'normals_device is {normals_device!r}, but tasks has no {NORMALS}'
-        raise SettingsError(f'{msg}; leave it empty, or add the task')
-    if sharpener_device and not sharpener:
-        msg = f'sharpener_device is {sharpener_device!r}, but the sharpener is not loaded'
-        raise SettingsError(f'{msg}; leave it empty, or set load_sharpener')
-    cores = {name: (normals_device if name == NORMALS else None) or device for name in tasks}
-    sharpeners = {name: sharpener_device or cores[name] for name in tasks} if sharpener else {}
+    check_places(
+        tasks,
+        sharpener=sharpener,
+        normals_device=normals_device,
+        sharpener_device=sharpener_device,
+    )
     # Different words may mean the same device; the first word is kept: 'auto' is one.
     words: dict[torch.device, str | None] = {}
-    for word in (*cores.values(), *sharpeners.values()):
-        words.setdefault(choose_device(word, None), word)
+
+    def found(word: str | None) -> torch.device:
+        where = choose_device(word, None)
+        words.setdefault(where, word)
+        return where
+
+    cores = {name: found((normals_device if name == NORMALS else None) or device) for name in tasks}
+    sharpeners = dict(cores) if sharpener else {}
+    if sharpener_device:
+        sharpeners = dict.fromkeys(tasks, found(sharpener_device))
     return [
         (word, Portion(_on(where, cores), _on(where, sharpeners))) for where, word in words.items()
     ]
 
 
-def _on(device: torch.device, places: dict[str, str | None]) -> tuple[str, ...]:
-    return tuple(name for name, word in places.items() if choose_device(word, None) == device)
+def _on(device: torch.device, places: dict[str, torch.device]) -> tuple[str, ...]:
+    return tuple(name for name, where in places.items() if where == device)

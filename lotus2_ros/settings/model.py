@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lotus2_ros.errors import SettingsError
@@ -101,15 +102,35 @@ class ModelSettings(Settings):
             raise SettingsError('model is empty; give nano, a folder or a hub id')
         if not self.tasks or len(set(self.tasks)) != len(self.tasks):
             raise SettingsError(f'tasks is {list(self.tasks)}; name each wanted task once')
-        if self.normals_device and NORMALS not in self.tasks:
-            raise SettingsError(
-                f'normals_device is {self.normals_device}, but tasks has no {NORMALS}; leave it'
-                ' empty, or add the task'
-            )
-        if self.sharpener_device and not self.load_sharpener:
-            raise SettingsError(
-                f'sharpener_device is {self.sharpener_device}, but load_sharpener is false; leave'
-                ' it empty, or load the sharpener'
-            )
+        check_places(
+            self.tasks,
+            sharpener=self.load_sharpener,
+            normals_device=self.normals_device,
+            sharpener_device=self.sharpener_device,
+        )
         if 0 < self.max_side < 32:
             raise SettingsError(f'max_side is {self.max_side}; allowed: 0, or 32 to 4096 px')
+
+
+def check_places(
+    tasks: Sequence[str],
+    *,
+    sharpener: bool,
+    normals_device: str | None,
+    sharpener_device: str | None,
+) -> None:
+    """See that devices are named only for what is loaded.
+
+    Raises:
+        SettingsError: one is not.
+    """
+    if normals_device and NORMALS not in tasks:
+        raise SettingsError(
+            f'normals_device is {normals_device}, but tasks has no {NORMALS}; leave it empty, or'
+            ' add the task'
+        )
+    if sharpener_device and not sharpener:
+        raise SettingsError(
+            f'sharpener_device is {sharpener_device}, but the sharpener is not loaded; leave it'
+            ' empty, or set load_sharpener'
+        )
