@@ -109,7 +109,7 @@ class RecordedStages(Stages):
         """See `Stages`: beside frames, whose kernels go first."""
         self._aside.wait_stream(torch.cuda.current_stream(self.device))
         with torch.inference_mode(), computing_on(self.device), torch.cuda.stream(self._aside):
-            with clock.stage('sharpen'):
+            with clock.of(self).stage('sharpen'):
                 moved = self.move(name, latent, step)
             ended = torch.cuda.Event()
             ended.record()

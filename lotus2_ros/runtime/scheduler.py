@@ -38,7 +38,7 @@ class Job(Protocol):
         """Whether a step, or the decoding, that was begun is still under way."""
 
     def decode(self, output_size: tuple[int, int] | None = None) -> None:
-        """Begin to decode, once every step is taken."""
+        """Begin to decode, once every step is taken; where that was begun, it goes on."""
 
     def finish(self) -> Prediction:
         """The result."""
@@ -265,10 +265,8 @@ class TwoRateScheduler:
             if not sharp.job.done:
                 sharp.job.step()
                 return
-            if not sharp.decoding:
-                sharp.decoding = True
-                sharp.job.decode(sharp.frame.output_size)
-                sharp.under_way = sharp.job.poll()
+            sharp.job.decode(sharp.frame.output_size)
+            sharp.under_way = sharp.job.poll()
             if not sharp.under_way:
                 self._sharp = None
                 self._emit(sharp.frame, sharp.job.finish(), True)
@@ -294,7 +292,6 @@ class _Sharpening:
     started_s: float
     period_s: float
     under_way: bool = False
-    decoding: bool = False
 
     def is_late(self, now_s: float) -> bool:
         """True if its steps, decoding included, are behind an even spread over the period."""

@@ -86,9 +86,13 @@ class SharpenJob:
     def decode(self, output_size: Size | None = None) -> None:
         """Begin to decode at an output size (height, width), the image's by default.
 
+        Where that was begun, it goes on.
+
         Raises:
             RuntimeError: steps are left.
         """
+        if self._decoding is not None:
+            return
         if not self.done:
             raise RuntimeError(f'{self.total - self.completed} sharpening steps are left')
         state = CoreState(self._latents, self._input_size, self._clock, self._steps)
@@ -114,7 +118,6 @@ class SharpenJob:
         Raises:
             RuntimeError: steps are left.
         """
-        if self._decoding is None:
-            self.decode(output_size)
+        self.decode(output_size)
         assert self._decoding is not None
         return self._decoding.result()[0]

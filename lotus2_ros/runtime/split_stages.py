@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from lotus2_ros.model.flow import FlowStep
 from lotus2_ros.model.tasks import TASKS
 from lotus2_ros.runtime.preprocess import Size
-from lotus2_ros.runtime.stages import CoreState, Decoding, Stages, Step
-from lotus2_ros.runtime.timing import Clock
+from lotus2_ros.runtime.stages import CoreState, Decoding, Sharpening, Stages, Step
+from lotus2_ros.runtime.timing import Clock, StageClock
 from lotus2_ros.types import Float32Array, Prediction, UInt8Array
 
 
-class SplitStages:
+class SplitStages(Sharpening):
     """What `Stages` does, by parts that are on devices of their own.
 
     Every device has an autoencoder: it encodes the images of its own cores and decodes what its
@@ -54,7 +53,7 @@ class SplitStages:
 
     def clock(self) -> Clock:
         """See `Stages`."""
-        return SplitClock({part: part.clock() for part in self.parts})
+        return _SplitClock({part: part.clock() for part in self.parts})
 
     def core(
         self, images: Sequence[UInt8Array], sizes: list[Size], names: Sequence[str]
@@ -64,8 +63,8 @@ class SplitStages:
             part: part.core(images, sizes, own)
             for part, own in _by_part(names, self._cores).items()
         }
-        clocks = {part: found[0].clock for part, found in states.items()}
-        clock = SplitClock({part: clocks.get(part) or part.clock() for part in self.parts})
+        clocks = {part: found[0].clock.of(part) for part, found in states.items()}
+        clock = _SplitClock({part: clocks.get(part) or part.clock() for part in self.parts})
         merged = []
         for i, image in enumerate(images):
             latents = {k: v for found in states.values() for k, v in found[i].latents.items()}
@@ -80,44 +79,22 @@ class SplitStages:
     def take(self, name: str, latent: Tensor, step: FlowStep, clock: Clock) -> Tensor:
         """See `Stages`; the latent may be on any device."""
         part = self._sharpeners[name]
-        return part.take(name, _brought(latent, part), step, _of(clock, part))
+        return part.take(name, _brought(latent, part), step, clock)
 
     def begin(self, name: str, latent: Tensor, step: FlowStep, clock: Clock) -> Step:
         """See `Stages`; the latent may be on any device."""
         part = self._sharpeners[name]
-        return part.begin(name, _brought(latent, part), step, _of(clock, part))
-
-    def sharpen(self, states: list[CoreState], steps: int) -> list[CoreState]:
-        """See `Stages`."""
-        clock = states[0].clock
-        sharpened: list[dict[str, Tensor]] = [{} for _ in states]
-        for part, names in _by_part(states[0].latents, self._sharpeners).items():
-            brought = [
-                CoreState(
-                    {name: _brought(state.latents[name], part) for name in names},
-                    state.input_size,
-                    _of(clock, part),
-                )
-                for state in states
-            ]
-            for latents, state in zip(sharpened, part.sharpen(brought, steps), strict=True):
-                latents |= state.latents
-        return [
-            CoreState(
-                {name: latents[name] for name in state.latents}, state.input_size, clock, steps
-            )
-            for latents, state in zip(sharpened, states, strict=True)
-        ]
+        return part.begin(name, _brought(latent, part), step, clock)
 
     def decode(self, states: list[CoreState], size: Size) -> Decoding:
         """See `Stages`."""
-        clock = states[0].clock
         places = self._sharpeners if states[0].sharpen_steps else self._cores
         begun = {
-            part: part.decode([state.only(names, _of(clock, part)) for state in states], size)
+            part: part.decode([state.only(names) for state in states], size)
             for part, names in _by_part(states[0].latents, places).items()
         }
-        return _SplitDecoding(begun, clock, set(self._cores.values()))
+        clocks = {part: states[0].clock.of(part) for part in self.parts}
+        return _SplitDecoding(begun, clocks, set(self._cores.values()))
 
     def reconstruct(self, disparity: Float32Array, sizes: list[Size]) -> Float32Array:
         """See `Stages`."""
@@ -136,34 +113,15 @@ def _by_part(names: Iterable[str], places: dict[str, Stages]) -> dict[Stages, li
     return grouped
 
 
-class SplitClock:
-    """A clock for each part; times of all but the first are told with their device."""
+@dataclass(frozen=True, slots=True)
+class _SplitClock:
+    """A clock for each part."""
 
-    def __init__(self, clocks: dict[Stages, Clock]) -> None:
-        self._clocks = clocks
+    clocks: dict[Stages, StageClock]
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a with block by the first part's clock."""
-        with next(iter(self._clocks.values())).stage(name):
-            yield
-
-    def of(self, part: Stages) -> Clock:
-        """A part's own clock."""
-        return self._clocks[part]
-
-    def by_part(self) -> dict[Stages, dict[str, float]]:
-        """Stage name to seconds, by part."""
-        return {part: clock.seconds() for part, clock in self._clocks.items()}
-
-    def seconds(self) -> dict[str, float]:
-        """Stage name to seconds."""
-        return _told(self.by_part())
-
-
-def _of(clock: Clock, part: Stages) -> Clock:
-    assert isinstance(clock, SplitClock)
-    return clock.of(part)
+    def of(self, part: Stages) -> StageClock:
+        """See `Clock`."""
+        return self.clocks[part]
 
 
 def _told(times: dict[Stages, dict[str, float]]) -> dict[str, float]:
@@ -184,9 +142,13 @@ def _brought(latent: Tensor, part: Stages) -> Tensor:
 class _SplitDecoding:
     """See `Decoding`; on several devices."""
 
-    def __init__(self, begun: dict[Stages, Decoding], clock: Clock, with_core: set[Stages]) -> None:
-        assert isinstance(clock, SplitClock)
-        self._begun, self._clock, self._with_core = begun, clock, with_core
+    def __init__(
+        self,
+        begun: dict[Stages, Decoding],
+        before: dict[Stages, StageClock],
+        with_core: set[Stages],
+    ) -> None:
+        self._begun, self._before, self._with_core = begun, before, with_core
 
     def ended(self) -> bool:
         """See `Decoding`."""
@@ -199,7 +161,7 @@ class _SplitDecoding:
         ended.
         """
         found = {part: decoding.result() for part, decoding in self._begun.items()}
-        times = self._clock.by_part() | {
+        times = {part: clock.seconds() for part, clock in self._before.items()} | {
             part: {k: s for k, s in results[0].timings.items() if k != 'total'}
             for part, results in found.items()
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -37,10 +38,10 @@ class CoreState:
     clock: Clock
     sharpen_steps: int = 0
 
-    def only(self, names: Sequence[str], clock: Clock | None = None) -> CoreState:
-        """The same of some of its tasks, with its clock or another one."""
+    def only(self, names: Sequence[str]) -> CoreState:
+        """The same of some of its tasks."""
         latents = {name: self.latents[name] for name in names}
-        return CoreState(latents, self.input_size, clock or self.clock, self.sharpen_steps)
+        return CoreState(latents, self.input_size, self.clock, self.sharpen_steps)
 
 
 class Step(NamedTuple):
@@ -77,7 +78,34 @@ class Decoding(Protocol):
         """A prediction for each state; waits where they are not there yet."""
 
 
-class Stages:
+class Sharpening(ABC):
+    """Stages that move latents along the sharpener's flow a step at a time."""
+
+    @abstractmethod
+    def flow_steps(self, latent: Tensor, steps: int) -> tuple[FlowStep, ...]:
+        """The sharpener's steps for a latent (B, 16, h, w)."""
+
+    @abstractmethod
+    def take(self, name: str, latent: Tensor, step: FlowStep, clock: Clock) -> Tensor:
+        """Move one task's latent (B, 16, h, w) along the flow, and wait until it is there."""
+
+    def sharpen(self, states: list[CoreState], steps: int) -> list[CoreState]:
+        """Sharpen a batch of states in one go."""
+        clock = states[0].clock
+        sharpened: list[dict[str, Tensor]] = [{} for _ in states]
+        for name in states[0].latents:
+            latent = torch.cat([state.latents[name] for state in states])
+            for step in self.flow_steps(latent, steps):
+                latent = self.take(name, latent, step, clock)
+            for latents, part in zip(sharpened, latent.split(1), strict=True):
+                latents[name] = part
+        return [
+            CoreState(latents, state.input_size, clock, steps)
+            for latents, state in zip(sharpened, states, strict=True)
+        ]
+
+
+class Stages(Sharpening):
     """A loaded model on one device, as the stages that a frame goes through.
 
     Nothing is checked here, and nothing is kept from one call to the next that changes a result.
@@ -115,7 +143,7 @@ class Stages:
         """One for each device."""
         return (self,)
 
-    def clock(self) -> Clock:
+    def clock(self) -> StageClock:
         """A new clock for these stages."""
         return StageClock(self.device)
 
@@ -133,7 +161,7 @@ class Stages:
 
     def take(self, name: str, latent: Tensor, step: FlowStep, clock: Clock) -> Tensor:
         """See `step`, timed."""
-        with clock.stage('sharpen'):
+        with clock.of(self).stage('sharpen'):
             return self.step(name, latent, step)
 
     def begin(self, name: str, latent: Tensor, step: FlowStep, clock: Clock) -> Step:
@@ -142,14 +170,14 @@ class Stages:
         return Step(moved, lambda: True)
 
     def flow_steps(self, latent: Tensor, steps: int) -> tuple[FlowStep, ...]:
-        """The sharpener's steps for a latent (B, 16, h, w)."""
+        """See `Sharpening`."""
         return self.model.schedule.steps(steps, pack(latent[:1]).shape[1])
 
     def core(
         self, images: Sequence[UInt8Array], sizes: list[Size], names: Sequence[str]
     ) -> list[CoreState]:
         """Encode images of one size once, and run the core predictor of each task on them."""
-        clock = StageClock(self.device)
+        clock = self.clock()
         with torch.inference_mode(), computing_on(self.device):
             latent = self.encode(images, sizes, clock)
             latents = {name: self.predict(name, latent, clock) for name in names}
@@ -162,30 +190,15 @@ class Stages:
             for i, image in enumerate(images)
         ]
 
-    def sharpen(self, states: list[CoreState], steps: int) -> list[CoreState]:
-        """Sharpen a batch of states in one go."""
-        clock = states[0].clock
-        sharpened: list[dict[str, Tensor]] = [{} for _ in states]
-        for name in states[0].latents:
-            latent = torch.cat([state.latents[name] for state in states])
-            for step in self.flow_steps(latent, steps):
-                latent = self.take(name, latent, step, clock)
-            for latents, part in zip(sharpened, latent.split(1), strict=True):
-                latents[name] = part
-        return [
-            CoreState(latents, state.input_size, clock, steps)
-            for latents, state in zip(sharpened, states, strict=True)
-        ]
-
     def decode(self, states: list[CoreState], size: Size) -> Decoding:
         """Begin to decode states of one working size to results of an output size."""
-        clock = StageClock(self.device)
+        clock = self.clock()
         pictures: dict[str, Picture] = {}
         with torch.inference_mode(), computing_on(self.device):
             for name in states[0].latents:
                 latent = torch.cat([state.latents[name] for state in states])
                 pictures[name] = self.picture(name, latent, size, clock)
-        return _Decoding(states, pictures, clock)
+        return _Decoding(states, pictures, (states[0].clock.of(self), clock))
 
     def reconstruct(self, disparity: Float32Array, sizes: list[Size]) -> Float32Array:
         """A map (H, W) of 0 to 1 through the autoencoder at the working size, and back."""
@@ -236,7 +249,7 @@ class _Decoding:
 
     states: list[CoreState]
     pictures: dict[str, Picture]
-    clock: StageClock
+    clocks: tuple[StageClock, StageClock]
 
     def ended(self) -> bool:
         """See `Decoding`."""
@@ -245,7 +258,8 @@ class _Decoding:
     def result(self) -> list[Prediction]:
         """See `Decoding`."""
         values = {name: picture.values() for name, picture in self.pictures.items()}
-        timings = self.states[0].clock.seconds() | self.clock.seconds()
+        before, decoding = (clock.seconds() for clock in self.clocks)
+        timings = before | decoding
         timings['total'] = sum(timings.values())
         return [
             Prediction(

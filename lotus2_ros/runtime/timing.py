@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 import torch
 
 
 class Clock(Protocol):
-    """Adds up time by stage."""
+    """Times of one image, on one device or on several."""
 
-    def stage(self, name: str) -> AbstractContextManager[None]:
-        """Time a with block; blocks of one name add up."""
-
-    def seconds(self) -> dict[str, float]:
-        """Stage name to seconds."""
+    def of(self, part: Any) -> StageClock:
+        """The clock of the stages on one device."""
 
 
 class StageClock:
@@ -26,6 +23,10 @@ class StageClock:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._spans: list[tuple[str, Callable[[], float]]] = []
+
+    def of(self, part: Any) -> StageClock:  # noqa: ARG002 (there is only one)
+        """See `Clock`: itself."""
+        return self
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
