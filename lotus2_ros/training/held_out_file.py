@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,9 @@ def write_held_out(path: Path, scenes: list[HeldOutScene]) -> None:
     partial.replace(path)
 
 
-def read_held_out(path: Path, count: int, *, height: int, width: int) -> list[HeldOutScene]:
+def read_held_out(
+    path: Path, count: int, *, height: int, width: int, photographs: Path | None = None
+) -> list[HeldOutScene]:
     """Read the first scenes of a file, after rendering its first anew for comparison.
 
     Raises:
@@ -67,7 +70,9 @@ def read_held_out(path: Path, count: int, *, height: int, width: int) -> list[He
             f'of {width}x{height} are asked for: ask for those, or name a new file'
         )
         raise HeldOutFileError(msg)
-    _check_first(path, scenes, height, width)
+    _check_first(
+        path, scenes, held_out_scenes(1, height=height, width=width, photographs=photographs)
+    )
     return scenes
 
 
@@ -88,8 +93,8 @@ def _scenes(stored: dict[str, AnyArray], count: int) -> list[HeldOutScene]:
     ]
 
 
-def _check_first(path: Path, scenes: list[HeldOutScene], height: int, width: int) -> None:
-    for anew, kept in zip(held_out_scenes(1, height=height, width=width), scenes, strict=False):
+def _check_first(path: Path, scenes: list[HeldOutScene], rendered: Iterable[HeldOutScene]) -> None:
+    for anew, kept in zip(rendered, scenes, strict=False):
         if np.abs(anew.rgb.astype(np.int16) - kept.rgb).mean() > _SAME:
             msg = (
                 f'{path}: the first scene is rendered otherwise today: the renderer or the '
@@ -114,7 +119,7 @@ def kept_scenes(
         HeldOutFileError: the file is there, and cannot be used.
     """
     if path is not None and path.exists():
-        return read_held_out(path, count, height=height, width=width)
+        return read_held_out(path, count, height=height, width=width, photographs=photographs)
     from lotus2_ros.training.held_out_rendering import rendered_together
 
     scenes = rendered_together(count, height=height, width=width, photographs=photographs)

@@ -26,6 +26,8 @@ TRAINING_PHOTOGRAPHS = (
 HELD_OUT_PHOTOGRAPHS = ('coffee', 'gravel', 'flower', 'camera')
 
 _SKIMAGE_SUFFIX = {'rocket': '.jpg', 'retina': '.jpg', 'hubble_deep_field': '.jpg'}
+_SKLEARN_NAMES = ('china', 'flower')
+_MATPLOTLIB_NAMES = ('grace_hopper',)
 _SKIMAGE_NAME = {'immunohistochemistry': 'ihc'}
 
 
@@ -144,24 +146,32 @@ def load_photographs(names: tuple[str, ...], folder: Path | None = None) -> list
         FileNotFoundError: a photograph is not there; install scikit-image, scikit-learn and
             matplotlib.
     """
-    paths = [photograph_path(name) for name in names]
-    return [_read(folder / path.name if folder else path) for path in paths]
+    return [_read(folder / _file_name(name) if folder else photograph_path(name)) for name in names]
 
 
 def photograph_path(name: str) -> Path:
     """Where an installed package keeps a photograph."""
-    if name in ('china', 'flower'):
+    return _package_folder(name) / _file_name(name)
+
+
+def _package_folder(name: str) -> Path:
+    if name in _SKLEARN_NAMES:
         import sklearn.datasets
 
-        return Path(sklearn.datasets.__file__).parent / 'images' / f'{name}.jpg'
-    if name == 'grace_hopper':
+        return Path(sklearn.datasets.__file__).parent / 'images'
+    if name in _MATPLOTLIB_NAMES:
         import matplotlib as mpl
 
-        return Path(mpl.get_data_path()) / 'sample_data' / 'grace_hopper.jpg'
+        return Path(mpl.get_data_path()) / 'sample_data'
     import skimage
 
-    file = _SKIMAGE_NAME.get(name, name) + _SKIMAGE_SUFFIX.get(name, '.png')
-    return Path(skimage.__file__).parent / 'data' / file
+    return Path(skimage.__file__).parent / 'data'
+
+
+def _file_name(name: str) -> str:
+    if name in _SKLEARN_NAMES or name in _MATPLOTLIB_NAMES:
+        return f'{name}.jpg'
+    return _SKIMAGE_NAME.get(name, name) + _SKIMAGE_SUFFIX.get(name, '.png')
 
 
 def _read(path: Path) -> UInt8Array:
