@@ -11,7 +11,7 @@ from comparing import relative_error
 from lotus2_ros.model.inference.fast.transformer import FastTransformer
 from lotus2_ros.model.inference.modulation import Modulation
 from lotus2_ros.model.inference.transformer import InferenceTransformer
-from lotus2_ros.model.network import CORE_TIMESTEP, Conditioning, call_transformer
+from lotus2_ros.model.network import CORE_TIMESTEP, GUIDANCE, Conditioning, call_transformer
 from lotus2_ros.model.prompt import TEXT_TOKENS
 from lotus2_ros.training.recipe.random_base import FLUX_TRANSFORMER, random_module
 
@@ -24,6 +24,21 @@ def is_large_enough() -> bool:
 
 
 pytestmark = pytest.mark.skipif(not is_large_enough(), reason='needs a CUDA GPU of 60 GiB')
+
+
+def calm_modulation(flux, given):
+    """Scale shift, scale and gate of every block to about 0.1.
+
+    As they are drawn, gates are so large that 57 blocks multiply every rounding: bfloat16, of
+    whichever program, is then half its norm away from float32, and nothing can be told apart.
+    """
+    one = torch.ones(1, device=given.pooled.device)
+    guidance = torch.full_like(one, 1000 * GUIDANCE)
+    embedded = flux.time_text_embed(one.to(BF16), guidance.to(BF16), given.pooled)
+    spread = 0.02 * torch.nn.functional.silu(embedded.float()).norm()
+    for name, layer in flux.named_modules():
+        if name.endswith(('norm1.linear', 'norm1_context.linear', 'norm.linear')):
+            layer.weight.mul_(0.1 / spread)
 
 
 @torch.no_grad()
@@ -40,6 +55,7 @@ def test_modes_are_as_near_to_float32_as_diffusers_is(record_property):
     config = {**FLUX_TRANSFORMER, 'guidance_embeds': True}
     flux = random_module(FluxTransformer2DModel, config, device, BF16, draw)
     given = Conditioning(normal(1, TEXT_TOKENS, 4096), normal(1, 768))
+    calm_modulation(flux, given)
     latents = [normal(1, 16, height, width) for height, width in ((60, 80), (48, 64))]
 
     # The very numbers that bfloat16 holds, computed with in float32: 48 GB.
