@@ -13,6 +13,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
 from lotus2_ros.errors import Lotus2Error
+from lotus2_ros.freed_memory import keep_freed_memory
 from lotus2_ros.ros.node import DepthNode
 
 _POLL_S = 0.2
@@ -40,6 +41,7 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0 after a signal, 1 after a fault or for parameters that cannot be used.
     """
+    keep_freed_memory()
     stop = _StopFlag()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node: DepthNode | None = None

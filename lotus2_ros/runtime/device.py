@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import sys
 from collections.abc import Iterator
 
 import torch
@@ -14,10 +12,6 @@ from lotus2_ros.model.inference.quantization import EIGHT_BIT_NAME
 from lotus2_ros.settings import AUTO_CPU_PARAMETER_LIMIT
 
 AUTO = 'auto'
-# glibc's malloc.h, and the largest threshold it accepts on 64 bits.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGEST_MMAP_THRESHOLD = 32 << 20
-_TRIM_THRESHOLD = 1 << 30
 PRECISIONS = {
     'float32': torch.float32,
     'bfloat16': torch.bfloat16,
@@ -113,18 +107,3 @@ def computing_on(device: torch.device) -> Iterator[None]:
     )
     with torch.cuda.device(device), exact:
         yield
-
-
-def keep_freed_memory(device: torch.device) -> None:
-    """Let malloc keep the memory of activations from frame to frame, where the CPU computes.
-
-    By default glibc hands every large block back to the kernel, and taking it again costs a page
-    fault for each 4 KiB: a quarter of nano's time. This holds for the whole process; where the C
-    library is another one it does nothing.
-    """
-    if device.type != 'cpu' or sys.platform != 'linux':
-        return
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD)
-        mallopt(_M_TRIM_THRESHOLD, _TRIM_THRESHOLD)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from lotus2_ros.errors import DeviceError, SettingsError
+from lotus2_ros.freed_memory import keep_freed_memory
 from lotus2_ros.model import loading
 from lotus2_ros.model.base import BaseTransformer
 from lotus2_ros.model.inference.quantization import EIGHT_BIT_NAME
@@ -21,7 +22,6 @@ from lotus2_ros.runtime.device import (
     choose_device,
     choose_precision,
     device_name,
-    keep_freed_memory,
 )
 from lotus2_ros.runtime.self_check import check_model
 
@@ -116,7 +116,8 @@ def _open_unprepared(model: str | Path, base: str | Path | None, wanted: Wanted)
     folders = loading.locate(model, base, portion.tasks, sharpener=bool(portion.sharpeners))
     with BaseTransformer(folders.base / 'transformer') as transformer:
         place = choose_device(wanted.device, transformer.parameters)
-        keep_freed_memory(place)
+        if place.type == 'cpu':
+            keep_freed_memory()
         dtype = choose_precision(wanted.precision, place)
         fast = accelerates_in(wanted.precision, wanted.acceleration, place)
         loaded = loading.load(
@@ -139,7 +140,8 @@ def _open_prepared(folder: PreparedFolder, wanted: Wanted) -> Opened:
         msg = f'precision is {wanted.precision!r}, but {folder.path} was prepared in {made}'
         raise SettingsError(f'{msg}; leave it at auto, or prepare the model again')
     place = choose_device(wanted.device, manifest.parameters)
-    keep_freed_memory(place)
+    if place.type == 'cpu':
+        keep_freed_memory()
     dtype = choose_precision(made, place)
     eight_bits = made == EIGHT_BIT_NAME
     fast, _ = choose_acceleration(wanted.acceleration, place, eight_bits=eight_bits)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lotus2_ros.freed_memory import keep_freed_memory
 from lotus2_ros.model.conditioning import Conditioning
 from lotus2_ros.model.flow import SCHEDULER_CLASS, FlowSchedule
 from lotus2_ros.model.inference.autoencoder import Autoencoder, AutoencoderConfig
@@ -37,7 +38,7 @@ from lotus2_ros.model.prepared.names import Layer, block_layers, is_adapted
 from lotus2_ros.model.prompt import TEXT_TOKENS
 from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.runtime.acceleration import accelerates_in
-from lotus2_ros.runtime.device import choose_device, choose_precision, keep_freed_memory
+from lotus2_ros.runtime.device import choose_device, choose_precision
 from lotus2_ros.runtime.opening import Opened, made_ready
 from lotus2_ros.runtime.placement import place
 from lotus2_ros.settings import DEFAULT_MAX_SIDE, ModelSettings
@@ -97,7 +98,8 @@ def _drawn(
     text_tokens: int,
 ) -> Opened:
     config = {'guidance_embeds': True, **(transformer or FLUX_TRANSFORMER)}
-    keep_freed_memory(device)
+    if device.type == 'cpu':
+        keep_freed_memory()
     dtype = choose_precision(settings.precision, device)
     eight_bits = settings.precision == EIGHT_BIT_NAME
     fast = accelerates_in(settings.precision, settings.acceleration, device)
