@@ -1,15 +1,18 @@
-"""From a worker's result to published messages, on the worker client's receiver thread."""
+"""From a worker's result to published messages: depth at once, the rest beside each other."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import Any
 
-import numpy as np
-
+from lotus2_ros.closing import Closing
 from lotus2_ros.geometry.scale.estimate import NoScale
 from lotus2_ros.ros import frame_timings, plan
+from lotus2_ros.ros.lanes import Lane
 from lotus2_ros.ros.monitor import Monitor
 from lotus2_ros.ros.outputs import OutputSet
 from lotus2_ros.ros.problems import ProblemLog
@@ -18,8 +21,11 @@ from lotus2_ros.ros.scale import ScaleKeeper
 from lotus2_ros.worker.client import WorkerResult
 
 
-class Delivery:
+class Delivery(Closing):
     """Takes what a worker client says about the images of one camera.
+
+    Depth goes out on the receiver's thread at once; the other topics are made on lanes of their
+    own, see `plan.LANES`, of the newest frame each.
 
     Args:
         core: publishers of core results.
@@ -50,6 +56,7 @@ class Delivery:
         self._epoch = epoch
         self._timed = timed
         self._problems = ProblemLog(log)
+        self._lanes = {name: Lane(f'lotus2-{name}', self._lane_failed) for name in plan.LANES}
         self.output_size: tuple[int, int] | None = None
 
     def on_result(self, result: WorkerResult) -> None:
@@ -60,10 +67,6 @@ class Delivery:
             self._monitor.count('overtaken by a restart')
             return
         for values in (result.disparity, result.normals):
-            if values is not None and not np.isfinite(values).all():
-                self._monitor.count('model output not finite')
-                self._report('the model gave values that are not finite')
-                return
             if values is not None:
                 self.output_size = (values.shape[1], values.shape[0])
         outputs, topics = (
@@ -82,30 +85,74 @@ class Delivery:
             else:
                 mounted = found
         products = Products(frame, scaled.disparity, result.normals, scaled.scale, mounted)
-        sent, publishing = outputs.publish(products.messages(topics))
+        work = plan.by_lane(topics)
+        done = _Outcome(products, topics, result, start, parts=1 + len(work), ended=self._account)
+        done.add(0, 0.0, time.monotonic() - start)
+        self._publish(outputs, products.messages(topics.intersection(plan.FIRST)), done)
+        if work:
+            products.keep(topics)
+        for lane, share in work.items():
+            self._lanes[lane].put(
+                done.kind,
+                partial(self._publish_late, outputs, share, done),
+                partial(self._leave_out, lane, done),
+            )
+        done.release()
+
+    def close(self) -> None:
+        """Make no more messages; returns when none is under way."""
+        for lane in self._lanes.values():
+            lane.close()
+
+    def _publish(
+        self, outputs: OutputSet, messages: Iterator[tuple[str, Any]], done: _Outcome
+    ) -> None:
+        start = time.monotonic()
+        sent, publishing = outputs.publish(messages)
+        done.add(sent, publishing, time.monotonic() - start - publishing)
+
+    def _publish_late(self, outputs: OutputSet, topics: Collection[str], done: _Outcome) -> None:
+        """Make and publish a lane's share of a frame, on its thread."""
+        try:
+            if done.products.frame.epoch == self._epoch():
+                self._publish(outputs, done.products.messages(topics), done)
+        finally:
+            done.release()
+
+    def _leave_out(self, lane: str, done: _Outcome) -> None:
+        self._monitor.count(f'{lane} topics behind')
+        done.release()
+
+    def _lane_failed(self, error: Exception) -> None:
+        self._monitor.count('frame failed')
+        trace = ''.join(traceback.format_exception(error))
+        self._report(f'messages of a frame could not be made: {trace}')
+
+    def _account(self, done: _Outcome) -> None:
+        """Tell of a frame all of whose messages are out, or given up; on the last one's thread."""
+        products, kind = done.products, done.kind
         self._monitor.pixels(products.pixels())
         for topic in products.empty:
             self._monitor.count(f'nothing valid in {topic}')
-        if not sent and topics:
+        if not done.sent and done.topics:
             return
-        end = time.monotonic()
-        kind = 'sharp ' if result.sharp else ''
+        frame = products.frame
         self._monitor.event(f'{kind}result')
         self._monitor.durations(
             [
-                *((f'{kind}model {stage}', seconds) for stage, seconds in result.timings.items()),
-                (f'{kind}messages', end - start - publishing),
-                (f'{kind}publish', publishing),
-                (f'{kind}total', end - frame.received),
+                *((f'{kind}model {stage}', seconds) for stage, seconds in done.timings.items()),
+                (f'{kind}messages', done.making_s),
+                (f'{kind}publish', done.publishing_s),
+                (f'{kind}total', time.monotonic() - frame.received),
             ]
         )
         stages = {
-            frame_timings.INTAKE: start - frame.received - result.timings[frame_timings.TOTAL],
-            **result.timings,
-            frame_timings.MESSAGES: end - start - publishing,
-            frame_timings.PUBLISH: publishing,
+            frame_timings.INTAKE: done.start - frame.received - done.timings[frame_timings.TOTAL],
+            **done.timings,
+            frame_timings.MESSAGES: done.making_s,
+            frame_timings.PUBLISH: done.publishing_s,
         }
-        self._timed(frame, stages, result.sharp)
+        self._timed(frame, stages, bool(kind))
 
     def on_dropped(self, context: Any, cause: str) -> None:  # noqa: ARG002 (the listener's shape)
         """Count it: a newer image replaced this one, or the worker was lost."""
@@ -119,3 +166,55 @@ class Delivery:
     def _report(self, text: str) -> None:
         self._monitor.model_problem(text)
         self._problems.report(text)
+
+
+class _Outcome:
+    """One frame's result, and what several threads together have done with it.
+
+    Args:
+        products: its messages.
+        topics: all that are to be published of it.
+        result: where timings come from; it is not kept.
+        start: when it came back, on the steady clock [s].
+        parts: how often `release` is called.
+        ended: called with this when the last has.
+
+    Attributes:
+        kind: before the names of what is counted: 'sharp ' or nothing.
+        sent: messages.
+        publishing_s: seconds spent publishing, by all threads together.
+        making_s: seconds spent making them, likewise.
+    """
+
+    def __init__(
+        self,
+        products: Products,
+        topics: Collection[str],
+        result: WorkerResult,
+        start: float,
+        *,
+        parts: int,
+        ended: Callable[[_Outcome], Any],
+    ) -> None:
+        self.products, self.topics, self.start = products, topics, start
+        self.timings = result.timings
+        self.kind = 'sharp ' if result.sharp else ''
+        self._lock = threading.Lock()
+        self._parts = parts
+        self._ended = ended
+        self.sent, self.publishing_s, self.making_s = 0, 0.0, 0.0
+
+    def add(self, sent: int, publishing_s: float, making_s: float) -> None:
+        """Count some more."""
+        with self._lock:
+            self.sent += sent
+            self.publishing_s += publishing_s
+            self.making_s += making_s
+
+    def release(self) -> None:
+        """A part has ended, or was given up."""
+        with self._lock:
+            self._parts -= 1
+            over = not self._parts
+        if over:
+            self._ended(self)

@@ -32,8 +32,9 @@ def message_type(topic: str) -> type:
 class OutputSet:
     """Owns all publishers of one set; publishes only what somebody subscribes to.
 
-    Publishing happens on the worker client's receiver thread, opening and closing on the
-    executor's; one lock keeps a publisher from being destroyed while it publishes.
+    Several threads publish, each its own topics; opening, asking and closing happen on the
+    executor's. A lock for each topic keeps its publisher from being destroyed while it publishes,
+    and no topic waits for another one.
 
     Args:
         node: creates and destroys the publishers.
@@ -43,8 +44,8 @@ class OutputSet:
 
     def __init__(self, node: Node, prefix: str, incompatibilities: IncompatibilityLog) -> None:
         self._node = node
-        self._lock = threading.Lock()
         self._active = False
+        self._locks = {topic: threading.Lock() for topic in plan.TOPICS}
         self._publishers: dict[str, Publisher[Any]] = {}
         for topic in plan.TOPICS:
             name = f'~/{prefix}{topic}'
@@ -58,15 +59,14 @@ class OutputSet:
 
     def wanted(self) -> frozenset[str]:
         """Topics that somebody subscribes to."""
-        with self._lock:
-            return frozenset(
-                topic for topic, p in self._publishers.items() if p.get_subscription_count() > 0
-            )
+        return frozenset(t for t, p in self._publishers.items() if p.get_subscription_count() > 0)
 
     def set_active(self, active: bool) -> None:
         """Allow or stop publishing; after stopping, nothing is published any more."""
-        with self._lock:
-            self._active = active
+        self._active = active
+        for lock in self._locks.values():
+            with lock:  # what is being published now is out when this returns
+                pass
 
     def publish(self, messages: Iterable[tuple[str, Any]]) -> tuple[int, float]:
         """Publish messages as they are made.
@@ -76,7 +76,7 @@ class OutputSet:
         """
         sent, seconds = 0, 0.0
         for topic, message in messages:  # made here, outside the lock
-            with self._lock:
+            with self._locks[topic]:
                 if not self._active:
                     break
                 publisher = self._publishers[topic]
@@ -89,8 +89,7 @@ class OutputSet:
 
     def close(self) -> None:
         """Destroy all publishers; `wanted` is empty and `publish` does nothing from now on."""
-        with self._lock:
-            self._active = False
-            for publisher in self._publishers.values():
-                self._node.destroy_publisher(publisher)
-            self._publishers.clear()
+        self.set_active(False)
+        for publisher in self._publishers.values():
+            self._node.destroy_publisher(publisher)
+        self._publishers = {}

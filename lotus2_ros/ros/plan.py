@@ -37,13 +37,27 @@ TOPICS = (
     NORMALS_INFO,
     NORMALS_COLOR,
 )
-"""Every result topic below `~/` and `~/sharp/`, in the order of publication."""
+"""Every result topic below `~/` and `~/sharp/`, in the order in which a thread publishes them."""
+
+FIRST = (DEPTH_IMAGE, DEPTH_INFO)
+"""Topics of every frame, published as soon as its result is there."""
+
+LANES = {
+    'navigation': (NAV_POINTS, CLEARING, SCAN),
+    'values': (DISPARITY, DEPTH_RAW, POINTS, NORMALS_IMAGE, NORMALS_INFO),
+    'pictures': (GROUND, DEPTH_COLOR, NORMALS_COLOR),
+}
+"""All others, by the thread that makes them, beside each other. Where one is slower than frames
+come, it leaves frames out, and none of the others waits for it."""
 
 MAY_BE_SILENT = (CLEARING,)
 """Topics without a message, and rightly so, for images on which nothing is beyond range."""
 
 _METRIC = (DEPTH_IMAGE, DEPTH_RAW, NAV_POINTS, CLEARING, SCAN, GROUND)
 _NEEDS_CAMERA = (DEPTH_INFO, NORMALS_INFO, POINTS, NAV_POINTS, CLEARING, SCAN, GROUND)
+
+GEOMETRIC = frozenset({POINTS, NAV_POINTS, CLEARING, SCAN, GROUND})
+"""Topics of what stands where: made of depth, without what flies between surfaces."""
 
 NEEDS_SCALE = (*_METRIC, POINTS)
 """Topics without a message while a scale that is to be measured is not known."""
@@ -89,6 +103,12 @@ def make_plan(wanted: Collection[str], settings: NodeSettings, no_camera: str) -
         withheld={topic: withheld[topic] for topic in TOPICS if topic in withheld},
         tasks=tuple(task for task in TASKS if task in tasks),
     )
+
+
+def by_lane(topics: Collection[str]) -> dict[str, frozenset[str]]:
+    """Lane to its share of the topics, of lanes that have one."""
+    shares = {lane: frozenset(own).intersection(topics) for lane, own in LANES.items()}
+    return {lane: share for lane, share in shares.items() if share}
 
 
 def needs_pose(settings: NodeSettings) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""A model result to the messages that were planned for it, in the order of publication."""
+"""A model result to the messages that were planned for it."""
 
 from __future__ import annotations
 
@@ -118,6 +118,19 @@ class Products:
                 self.empty.append(topic)
             else:
                 yield topic, message
+
+    def keep(self, topics: Collection[str]) -> None:
+        """Outlive the result, whose memory is used again; then threads may share this.
+
+        What messages of several of `topics` are made of is computed now, so that no two threads
+        compute it.
+        """
+        if self.disparity is not None:
+            self.disparity = self.disparity.copy()
+        if self.normals is not None:
+            self.normals = self.normals.copy()
+        if plan.GEOMETRIC.intersection(topics):
+            _ = self._limited, self._flying, self._navigation
 
     def _make(self, topic: str) -> Any | None:
         header, settings = self.frame.header, self.frame.settings

@@ -81,7 +81,7 @@ class Session:
             publish=self._publish_scale,
             count=self.monitor.count,
         )
-        # On the receiver's thread they publish: closing must not destroy a publisher meanwhile.
+        # Other threads publish with them: closing must not destroy a publisher meanwhile.
         self._report_lock = threading.Lock()
         self._scale_publisher: Publisher[Any] | None = node.create_publisher(
             DiagnosticArray, f'~/{self.prefix}scale', scale_qos()
@@ -170,6 +170,7 @@ class Session:
     def close(self) -> None:
         """End all topics; nothing is left, in whatever state this was."""
         self.deactivate()
+        self.delivery.close()
         self._node.destroy_subscription(self._info)
         self._references.close()
         with self._report_lock:

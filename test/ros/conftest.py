@@ -27,6 +27,7 @@ SAME_EVERYWHERE = frozenset(
         'test_camera',
         'test_diagnostics',
         'test_image_content',
+        'test_lanes',
         'test_live_figures',
         'test_monitor',
         'test_plan',

@@ -266,3 +266,21 @@ def test_the_latencies_of_all_stages_are_in_diagnostics(rig: Rig) -> None:
     assert values['device']
     assert values['precision'] == 'float32'
     assert values['output size [px]'] == f'{WIDTH}x{HEIGHT}'
+
+
+def test_what_is_slow_leaves_frames_out_and_depth_waits_for_nothing(rig: Rig) -> None:
+    rig.listen('depth/image', 'points/nav', 'depth/disparity')
+    rig.frame()
+    rig.forget_counts()
+    outputs = rig.node.session.core
+    with outputs._locks['points/nav']:  # its thread gets no further than this
+        stamps = []
+        for seed in range(4):
+            stamps.append(rig.send(image_of(picture(seed=seed))))
+            for topic in ('depth/image', 'depth/disparity'):
+                rig.get(topic, stamps[-1])
+    first, last = stamps[0], stamps[-1]
+    for stamp in (first, last):
+        rig.get('points/nav', stamp)
+    assert [m.header.stamp for m in rig.of('points/nav')][1:] == [first, last]
+    wait_until(lambda: rig.counts() == {'navigation topics behind': 2}, what=str(rig.counts()))

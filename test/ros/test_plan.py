@@ -99,3 +99,9 @@ def test_a_scan_without_any_range_left_is_withheld() -> None:
         scale_mode='fixed', camera_height=0.5, min_range=8.0, scan_max_range=8.0
     )
     assert 'scan_max_range' in make_plan([plan.SCAN], settings, '').withheld[plan.SCAN]
+
+
+def test_every_topic_is_made_on_one_thread() -> None:
+    shares = plan.by_lane(TOPICS)
+    assert sorted([*plan.FIRST, *(t for share in shares.values() for t in share)]) == sorted(TOPICS)
+    assert plan.by_lane({plan.SCAN, plan.DEPTH_IMAGE}) == {'navigation': {plan.SCAN}}
