@@ -8,9 +8,12 @@ import sys
 import numpy as np
 import pytest
 import torch
+from comparing import relative_error
 from tiny import make_tiny_model
 
 from lotus2_ros.errors import DeviceError, SelfCheckError
+from lotus2_ros.model.inference.fast.operations import quantize, scaled_product
+from lotus2_ros.model.inference.fast.rows import Rows
 from lotus2_ros.model.portion import Portion
 from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.runtime.opening import Wanted, open_model
@@ -137,6 +140,20 @@ def test_frames_and_steps_beside_them_give_the_bytes_that_each_gives_alone(accel
     assert found.disparity.tobytes() == sharp.disparity.tobytes()
     assert found.normals.tobytes() == sharp.normals.tobytes()
     assert found.timings['sharpen'] > 0
+
+
+@pytest.mark.parametrize('skipped', range(5))
+def test_products_in_8_bits_of_rows_that_begin_anywhere(skipped):
+    if torch.cuda.get_device_capability() < (8, 9):
+        pytest.skip('fp8 needs compute capability (8, 9)')
+    generator = torch.Generator().manual_seed(skipped)
+    values, weight = (torch.randn(n, 64, generator=generator).cuda() for n in (300, 48))
+    bias = torch.randn(48, generator=generator).cuda().to(torch.bfloat16)
+    rows, (narrow, scale) = Rows(None, *quantize(values)), quantize(weight)
+    part = Rows(None, rows.quantized[skipped:], rows.scales[skipped:])
+    found = scaled_product(part, narrow, scale[None], bias, None)
+    exact = values[skipped:].double() @ weight.double().t() + bias.double()
+    assert relative_error(found, exact) < 0.06
 
 
 def test_memory_may_be_freed_while_a_step_is_under_way(accelerated):

@@ -8,6 +8,7 @@ import pytest
 import torch
 from comparing import relative_error
 
+from lotus2_ros.model import network
 from lotus2_ros.model.inference.fast.transformer import FastTransformer
 from lotus2_ros.model.inference.modulation import Modulation
 from lotus2_ros.model.inference.transformer import InferenceTransformer
@@ -26,11 +27,14 @@ def is_large_enough() -> bool:
 pytestmark = pytest.mark.skipif(not is_large_enough(), reason='needs a CUDA GPU of 60 GiB')
 
 
+GUIDANCE_SEEN = 3.504
+"""In bfloat16 a thousand times the guidance is 3504, not 3500: another embedding altogether."""
+
+
 def calm_modulation(flux, given):
     """Scale shift, scale and gate of every block to about 0.1.
 
-    As they are drawn, gates are so large that 57 blocks multiply every rounding: bfloat16, of
-    whichever program, is then half its norm away from float32, and nothing can be told apart.
+    As they are drawn, they are of order one, and 57 blocks multiply every rounding.
     """
     one = torch.ones(1, device=given.pooled.device)
     guidance = torch.full_like(one, 1000 * GUIDANCE)
@@ -42,7 +46,7 @@ def calm_modulation(flux, given):
 
 
 @torch.no_grad()
-def test_modes_are_as_near_to_float32_as_diffusers_is(record_property):
+def test_modes_are_as_near_to_float32_as_diffusers_is(record_property, monkeypatch):
     pytest.importorskip('triton')
     from diffusers import FluxTransformer2DModel
 
@@ -61,12 +65,14 @@ def test_modes_are_as_near_to_float32_as_diffusers_is(record_property):
     # The very numbers that bfloat16 holds, computed with in float32: 48 GB.
     torch.nn.Module.to(flux, F32)
     wide = Conditioning(given.prompt.float(), given.pooled.float())
-    exact = [call_transformer(flux, z.float(), CORE_TIMESTEP, wide) for z in latents]
+    with monkeypatch.context() as patch:
+        patch.setattr(network, 'GUIDANCE', GUIDANCE_SEEN)
+        exact = [call_transformer(flux, z.float(), CORE_TIMESTEP, wide) for z in latents]
     torch.nn.Module.to(flux, BF16)
     torch.cuda.empty_cache()
 
-    def error(network):
-        found = [network(z) for z in latents]
+    def error(mode):
+        found = [mode(z) for z in latents]
         return sum(relative_error(a, b) for a, b in zip(found, exact, strict=True)) / len(exact)
 
     errors = {'diffusers': error(lambda z: call_transformer(flux, z, CORE_TIMESTEP, given))}

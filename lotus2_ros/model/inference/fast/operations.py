@@ -19,6 +19,9 @@ from lotus2_ros.model.inference.quantization import EIGHT_BITS, LARGEST
 
 SMALLEST_SCALE = 1e-12
 
+_SCALES_ALIGNED = 16
+"""Bytes; cuBLAS refuses scales that begin elsewhere."""
+
 _LEAST_ROWS = 128
 """With fewer, cuBLAS has no float8 product with a scale for each row at some widths of FLUX."""
 
@@ -253,10 +256,13 @@ def scaled_product(
             padded = scaled_product(_with_more_rows(rows), weight, scale, bias, None)[:count]
             return padded if out is None else out.copy_(padded)
         options: dict[str, Any] = {} if out is None else {'out': out}
+        scales = rows.scales
+        if scales.data_ptr() % _SCALES_ALIGNED:  # behind a text of an odd number of tokens
+            scales = scales.clone()
         return torch._scaled_mm(
             rows.quantized,
             weight.t(),
-            scale_a=rows.scales[:, None],
+            scale_a=scales[:, None],
             scale_b=scale,
             bias=bias,
             out_dtype=bias.dtype,

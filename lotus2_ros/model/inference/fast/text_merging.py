@@ -12,12 +12,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+ROWS_TOGETHER = 4
+"""Scales of rows in 8 bits are read 16 bytes at a time: the image begins at such a place."""
+
 
 class MergedText(NamedTuple):
     """Text tokens and what stands for each.
 
     Attributes:
-        tokens: (U, D) representatives, the means of their groups.
+        tokens: (U, D) representatives, the means of their groups; the last is there several times
+            where that makes U a multiple of `ROWS_TOGETHER`.
         groups: (L,) for every token the number of its representative.
     """
 
@@ -34,7 +38,7 @@ def merge_text(text: Tensor, tolerance: float) -> MergedText | None:
             norm; 0 merges nothing.
 
     Returns:
-        What to compute with; None where no two tokens go together.
+        What to compute with; None where that is no fewer tokens.
     """
     if tolerance <= 0:
         return None
@@ -49,8 +53,11 @@ def merge_text(text: Tensor, tolerance: float) -> MergedText | None:
         near[index] = True  # zeros are near themselves too
         groups[near & (groups < 0)] = count
         count += 1
-    if count == len(text):
+    filled = count + -count % ROWS_TOGETHER
+    if filled >= len(text):
         return None
     sums = torch.zeros(count, text.shape[1], device=text.device).index_add_(0, groups, wide)
     sizes = torch.bincount(groups, minlength=count)[:, None]
-    return MergedText((sums / sizes).to(text.dtype), groups)
+    tokens = (sums / sizes).to(text.dtype)
+    filling = tokens[-1:].expand(filled - count, -1)
+    return MergedText(torch.cat([tokens, filling]), groups)
