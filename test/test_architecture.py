@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'lotus2_ros'
 MODULES = sorted(PACKAGE.rglob('*.py'))
 
-EVERYONE_MAY = {'closing', 'errors', 'settings', 'types', 'photographs', ''}
+EVERYONE_MAY = {'closing', 'errors', 'freed_memory', 'settings', 'types', 'photographs', ''}
 """Modules at the top of the package, and the package itself."""
 
 MAY_IMPORT = {

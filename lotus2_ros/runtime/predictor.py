@@ -13,6 +13,7 @@ from lotus2_ros.errors import SettingsError
 from lotus2_ros.model.flow import MAX_STEPS
 from lotus2_ros.model.tasks import TASKS
 from lotus2_ros.runtime.acceleration import OFF, ON
+from lotus2_ros.runtime.asked import check_max_side, check_tasks, chosen_size
 from lotus2_ros.runtime.device import device_name
 from lotus2_ros.runtime.opening import Opened, Wanted, open_model
 from lotus2_ros.runtime.placement import place
@@ -21,6 +22,7 @@ from lotus2_ros.runtime.recorded_stages import RecordedStages
 from lotus2_ros.runtime.sharpening import SharpenJob
 from lotus2_ros.runtime.split_stages import SplitStages
 from lotus2_ros.runtime.stages import CoreState, Stages
+from lotus2_ros.settings import ModelSettings
 from lotus2_ros.types import DEPTH, NORMALS, AnyArray, Float32Array, Prediction, UInt8Array
 
 
@@ -94,10 +96,10 @@ class Lotus2Predictor:
                 device for what is not loaded.
             SelfCheckError: the accelerated network does not compute what the plain one does.
         """
-        names = _check_tasks(tasks, tuple(TASKS))
+        names = check_tasks(tasks, tuple(TASKS))
         if not names:
             raise SettingsError(f'tasks is empty; allowed: {", ".join(TASKS)}')
-        _check_max_side(max_side)
+        check_max_side(max_side)
         if cpu_threads < 0:
             raise SettingsError(f'cpu_threads is {cpu_threads}; allowed: 0 or more')
         if cpu_threads:
@@ -121,6 +123,37 @@ class Lotus2Predictor:
         ]
         return cls(opened, max_side=max_side, sharpener=sharpener)
 
+    @classmethod
+    def from_settings(
+        cls,
+        settings: ModelSettings,
+        *,
+        sharpener: bool,
+        progress: Callable[[str, float], None] | None = None,
+    ) -> Self:
+        """Load the model that settings name, see `from_pretrained`.
+
+        Args:
+            settings: `load_sharpener` and `sharpen_stepping` are the caller's affair.
+            sharpener: load the detail sharpeners; without them `sharpener_device` means nothing.
+            progress: see `from_pretrained`.
+        """
+        return cls.from_pretrained(
+            settings.model,
+            tasks=settings.tasks,
+            base=settings.base,
+            device=settings.device,
+            normals_device=settings.normals_device,
+            sharpener_device=settings.sharpener_device if sharpener else '',
+            precision=settings.precision,
+            acceleration=settings.acceleration,
+            text_merging=settings.text_merging,
+            sharpener=sharpener,
+            max_side=settings.max_side,
+            cpu_threads=settings.cpu_threads,
+            progress=progress,
+        )
+
     @property
     def tasks(self) -> tuple[str, ...]:
         """Names of the loaded tasks, in the order in which they are computed."""
@@ -134,7 +167,11 @@ class Lotus2Predictor:
     @property
     def uses_gpu(self) -> bool:
         """Whether any of it is on a GPU."""
-        return any(part.device.type == 'cuda' for part in self._stages.parts)
+        return bool(self._gpus)
+
+    @property
+    def _gpus(self) -> list[torch.device]:
+        return [part.device for part in self._stages.parts if part.device.type == 'cuda']
 
     @property
     def sharpens_apart(self) -> bool:
@@ -149,7 +186,6 @@ class Lotus2Predictor:
     def info(self) -> dict[str, Any]:
         """What is loaded, as plain JSON data; sizes in pixels and bytes."""
         first, *others = self._stages.parts
-        gpus = [part.device for part in self._stages.parts if part.device.type == 'cuda']
         told = {
             'model': self._name,
             'device': device_name(first.device),
@@ -159,7 +195,7 @@ class Lotus2Predictor:
             'tasks': list(self.tasks),
             'parameters': first.model.parameters,
             'max_side': self._max_side or self._model_max_side,
-            'gpu_memory_bytes': sum(torch.cuda.memory_allocated(gpu) for gpu in gpus),
+            'gpu_memory_bytes': sum(torch.cuda.memory_allocated(gpu) for gpu in self._gpus),
             'sharpener': self._sharpener,
         }
         if others:
@@ -172,10 +208,9 @@ class Lotus2Predictor:
         """Give back what torch keeps for later, after states and jobs have been dropped."""
         self._stages.forget()
         gc.collect()
-        for part in self._stages.parts:
-            if part.device.type == 'cuda':
-                with torch.cuda.device(part.device):
-                    torch.cuda.empty_cache()
+        for gpu in self._gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.empty_cache()
 
     @overload
     def predict(
@@ -239,7 +274,7 @@ class Lotus2Predictor:
             states = self._stages.core([images[i] for i in members], sizes, names)
             if sharpen_steps:
                 states = self._stages.sharpen(states, sharpen_steps)
-            size = _output_size(output_size, states[0])
+            size = chosen_size(output_size, states[0].input_size)
             results.update(zip(members, self._stages.decode(states, size).result(), strict=True))
         return results[0] if single else [results[i] for i in range(len(images))]
 
@@ -275,8 +310,8 @@ class Lotus2Predictor:
             SettingsError: the state does not hold a task.
         """
         if tasks is not None:
-            state = state.only(_check_tasks(tasks, tuple(state.latents)))
-        return self._stages.decode([state], _output_size(output_size, state)).result()[0]
+            state = state.only(check_tasks(tasks, tuple(state.latents)))
+        return self._stages.decode([state], chosen_size(output_size, state.input_size)).result()[0]
 
     def sharpen(
         self,
@@ -299,7 +334,7 @@ class Lotus2Predictor:
             SettingsError: the sharpener is not loaded, steps or a task are not possible, or steps
                 cannot run beside frames.
         """
-        names = _check_tasks(tuple(state.latents) if tasks is None else tasks, tuple(state.latents))
+        names = check_tasks(tuple(state.latents) if tasks is None else tasks, tuple(state.latents))
         if steps < 1:
             raise SettingsError(f'sharpen_steps is {steps}; allowed: 1 to {MAX_STEPS}')
         self._check_request(names, steps)
@@ -321,7 +356,7 @@ class Lotus2Predictor:
         return self._stages.reconstruct(disparity, self._working_sizes(disparity, max_side))
 
     def _working_sizes(self, image: AnyArray, max_side: int | None) -> list[Size]:
-        _check_max_side(max_side)
+        check_max_side(max_side)
         limit = self._max_side if max_side is None else max_side
         return working_sizes((image.shape[0], image.shape[1]), limit or self._model_max_side)
 
@@ -331,7 +366,7 @@ class Lotus2Predictor:
         if steps and not self._sharpener:
             msg = 'the detail sharpener is not loaded; load the model with it to sharpen'
             raise SettingsError(msg)
-        return self.tasks if tasks is None else _check_tasks(tasks, self.tasks)
+        return self.tasks if tasks is None else check_tasks(tasks, self.tasks)
 
 
 def _stages(opened: Opened) -> Stages:
@@ -344,30 +379,3 @@ def _held(part: Stages) -> str:
     """What a part holds, for people."""
     cores = [f'{name} core' for name in part.tasks]
     return ', '.join(cores + [f'{name} sharpener' for name in part.sharpened_tasks])
-
-
-def _check_tasks(tasks: Sequence[str], known: tuple[str, ...]) -> tuple[str, ...]:
-    """Tasks in the table's order.
-
-    Raises:
-        SettingsError: a task is unknown or not loaded.
-    """
-    if isinstance(tasks, str):
-        raise SettingsError(f'tasks must be a list of names, not {tasks!r}')
-    wrong = [name for name in tasks if name not in known]
-    if wrong:
-        allowed = ', '.join(known) or 'none'
-        raise SettingsError(f'task {", ".join(map(repr, wrong))} is not there; there is: {allowed}')
-    return tuple(name for name in known if name in tasks)
-
-
-def _output_size(size: Size | None, state: CoreState) -> Size:
-    chosen = size or state.input_size
-    if min(chosen) < 1:
-        raise SettingsError(f'output_size is {chosen}; both sides must be at least 1 px')
-    return chosen
-
-
-def _check_max_side(max_side: int | None) -> None:
-    if max_side is not None and max_side != 0 and max_side < 32:
-        raise SettingsError(f'max_side is {max_side}; allowed: 0, or 32 px and more')

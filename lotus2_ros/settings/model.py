@@ -15,7 +15,7 @@ DEFAULT_MAX_SIDE = 1024
 AUTO_CPU_PARAMETER_LIMIT = 100_000_000
 """`device: auto` runs models up to this size on the CPU; larger ones must be asked for."""
 
-BETWEEN, BESIDE = 'between', 'beside'
+AUTO, BETWEEN, BESIDE = 'auto', 'between', 'beside'
 """Where sharpening steps run: between frames or beside them."""
 
 CPU_THREAD_ENVIRONMENT = {'GOMP_SPINCOUNT': '5000'}
@@ -79,10 +79,10 @@ class ModelSettings(Settings):
         True, 'Load the detail sharpener too; without it sharpening is refused', live=False
     )
     sharpen_stepping: str = setting(
-        BETWEEN,
-        'Sharpening steps run between frames, one at a time, or beside them at a lower priority'
-        ' (on a GPU with acceleration)',
-        choices=(BETWEEN, BESIDE),
+        AUTO,
+        'Sharpening steps run between frames, one at a time, or beside them at a lower priority,'
+        ' which frames wait less for; auto is beside on a GPU with acceleration, else between',
+        choices=(AUTO, BETWEEN, BESIDE),
         live=False,
     )
     cpu_threads: int = setting(

@@ -78,21 +78,7 @@ def load_predictor(
     """
     from lotus2_ros.runtime import Lotus2Predictor  # torch: seconds, and not for --help
 
-    return Lotus2Predictor.from_pretrained(
-        settings.model,
-        tasks=settings.tasks,
-        base=settings.base,
-        device=settings.device,
-        normals_device=settings.normals_device,
-        sharpener_device=settings.sharpener_device if sharpener else '',
-        precision=settings.precision,
-        acceleration=settings.acceleration,
-        text_merging=settings.text_merging,
-        sharpener=sharpener,
-        max_side=settings.max_side,
-        cpu_threads=settings.cpu_threads,
-        progress=progress,
-    )
+    return Lotus2Predictor.from_settings(settings, sharpener=sharpener, progress=progress)
 
 
 def _add_running(group: argparse._ArgumentGroup) -> None:

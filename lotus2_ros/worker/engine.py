@@ -15,7 +15,7 @@ import numpy as np
 from lotus2_ros.errors import DeviceError, Lotus2Error, SettingsError, WorkerError
 from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.runtime.scheduler import FrameJob, TwoRateScheduler
-from lotus2_ros.settings.model import BESIDE, BETWEEN, ModelSettings
+from lotus2_ros.settings.model import AUTO, BESIDE, BETWEEN, ModelSettings
 from lotus2_ros.types import Prediction
 from lotus2_ros.worker.channel import Channel
 from lotus2_ros.worker.faults import NON_FINITE_LIMIT, classify
@@ -91,27 +91,10 @@ class Engine:
             StickyDeviceError: the device failed meanwhile.
         """
         try:
-            predictor = Lotus2Predictor.from_pretrained(
-                settings.model,
-                tasks=settings.tasks,
-                base=settings.base or None,
-                device=settings.device,
-                normals_device=settings.normals_device,
-                sharpener_device=settings.sharpener_device,
-                precision=settings.precision,
-                acceleration=settings.acceleration,
-                text_merging=settings.text_merging,
-                sharpener=settings.load_sharpener,
-                max_side=settings.max_side,
-                cpu_threads=settings.cpu_threads,
-                progress=progress,
+            predictor = Lotus2Predictor.from_settings(
+                settings, sharpener=settings.load_sharpener, progress=progress
             )
-            beside = settings.sharpen_stepping == BESIDE
-            if beside and not predictor.runs_beside:
-                raise SettingsError(
-                    f'sharpen_stepping is {BESIDE}, which a GPU with acceleration can; here it must'
-                    f' be {BETWEEN}'
-                )
+            beside = _runs_beside(settings.sharpen_stepping, predictor)
             progress('warming up', 0.95)
             # On a GPU the sharpener's step is recorded too, which would hold up a frame later.
             steps = int(settings.load_sharpener and predictor.uses_gpu)
@@ -287,3 +270,17 @@ class Engine:
         if now_s - self._info_sent_s >= _INFO_PERIOD_S:
             self._info_sent_s = now_s
             self._channel.send(Info(self._predictor.info()))
+
+
+def _runs_beside(stepping: str, predictor: Lotus2Predictor) -> bool:
+    """Whether sharpening steps are to run beside frames.
+
+    Raises:
+        SettingsError: they are, and cannot.
+    """
+    if stepping == BESIDE and not predictor.runs_beside:
+        raise SettingsError(
+            f'sharpen_stepping is {BESIDE}, which a GPU with acceleration can; here it must be'
+            f' {BETWEEN} or {AUTO}'
+        )
+    return predictor.runs_beside and stepping != BETWEEN
