@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotus2_ros.errors import SettingsError
+from lotus2_ros.freed_memory import keep_freed_memory
 from lotus2_ros.geometry.edges import flying_pixels
 from lotus2_ros.geometry.ground_plane import GroundPlane
 from lotus2_ros.geometry.intrinsics import Intrinsics
@@ -87,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.width < 64 or args.height < 48 or args.repeats < 1 or args.threads < 1:
         raise SettingsError('--width from 64, --height from 48, --repeats and --threads from 1')
+    keep_freed_memory()  # as the node does
     before = cv2.getNumThreads()
     cv2.setNumThreads(args.threads)
     try:
