@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from lotus2_ros.model.tasks import TASKS
 
@@ -18,11 +17,6 @@ class Portion(NamedTuple):
 
     cores: tuple[str, ...]
     sharpeners: tuple[str, ...]
-
-    @classmethod
-    def whole(cls, tasks: Sequence[str], *, sharpener: bool) -> Self:
-        """Both stages of some tasks, or their cores alone."""
-        return cls(tuple(tasks), tuple(tasks) if sharpener else ())
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -67,7 +67,7 @@ def made(tmp_path_factory):
     prepare_folder(model, folder / 'made', precision='fp8', layout='shared')
     loaded = load(
         PreparedFolder(folder / 'made'),
-        Portion.whole(['depth', 'normals'], sharpener=True),
+        Portion(('depth', 'normals'), ('depth', 'normals')),
         device=CPU,
         eight_bits=True,
     )

@@ -281,4 +281,3 @@ def test_no_frame_waits_for_a_sharpener_that_is_apart(folder, whole, monkeypatch
 
 def test_portions_know_their_tasks_in_the_tables_order():
     assert Portion(('normals',), ('depth',)).tasks == tuple(TASKS)
-    assert Portion.whole(['depth'], sharpener=False) == (('depth',), ())

@@ -7,6 +7,7 @@ import pytest
 from tiny import TEXT_TOKENS, TRANSFORMER, VAE
 
 from lotus2_ros.errors import SettingsError
+from lotus2_ros.model.inference.fast.text_merging import ROWS_TOGETHER
 from lotus2_ros.settings import ModelSettings
 from lotus2_ros.tools.random_layouts import RANDOM_LAYOUTS
 from lotus2_ros.tools.random_predictor import random_predictor
@@ -90,7 +91,10 @@ def test_eight_bits_need_acceleration():
 def test_text_is_padding_that_can_be_merged():
     whole = predictor(acceleration='on')
     merged = predictor(acceleration='on', text_merging=0.05)
-    assert (whole.info()['text_tokens'], merged.info()['text_tokens']) == (TEXT_TOKENS, 2)
+    assert (whole.info()['text_tokens'], merged.info()['text_tokens']) == (
+        TEXT_TOKENS,
+        ROWS_TOGETHER,
+    )
     found, expected = (p.predict(image()).disparity for p in (merged, whole))
     assert 0 < np.linalg.norm(found - expected) < 1e-2 * np.linalg.norm(expected)
 
