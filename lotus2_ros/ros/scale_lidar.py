@@ -92,7 +92,20 @@ def camera_place(
     if settings.scale_extrinsics == 'tf':
         fixed, camera = settings.fixed_frame, entry.frame.header.frame_id
         return transforms.between(fixed, entry.stamp, camera, entry.stamp, fixed)
-    pose = feeds.pose_at(entry.stamp, settings.fixed_frame, settings.scale_sync_s)
+    return camera_by_odometry(entry.stamp, settings, feeds)
+
+
+def camera_by_odometry(
+    stamp: int, settings: NodeSettings, feeds: ReferenceFeeds
+) -> Float64Array | NoScale:
+    """(4, 4), optical frame at a time [ns] -> fixed frame, by odometry and parameters; or why not.
+
+    Args:
+        stamp: the time.
+        settings: of the image.
+        feeds: with the odometry.
+    """
+    pose = feeds.pose_at(stamp, settings.fixed_frame, settings.scale_sync_s)
     return pose if isinstance(pose, NoScale) else pose @ mounting(settings).optical_to_base
 
 
@@ -108,18 +121,17 @@ class _Poses(NamedTuple):
         """(4, 4), lidar at a time [ns] -> optical frame at the time of the image."""
         settings, image = self.entry.frame.settings, self.entry.stamp
         if settings.scale_extrinsics == 'tf':
-            camera = self.entry.frame.header.frame_id
+            frame_id = self.entry.frame.header.frame_id
             return self.transforms.between(
-                camera, image, self.frame_id, stamp, settings.fixed_frame
+                frame_id, image, self.frame_id, stamp, settings.fixed_frame
             )
-        robot = []
-        for moment in (image, stamp):
-            pose = self.feeds.pose_at(moment, settings.fixed_frame, settings.scale_sync_s)
-            if isinstance(pose, NoScale):
-                return pose
-            robot.append(pose)
-        camera_then = robot[0] @ mounting(settings).optical_to_base
-        return np.asarray(inverse(camera_then) @ robot[1] @ lidar_to_base(settings))
+        camera = camera_by_odometry(image, settings, self.feeds)
+        if isinstance(camera, NoScale):
+            return camera
+        robot = self.feeds.pose_at(stamp, settings.fixed_frame, settings.scale_sync_s)
+        if isinstance(robot, NoScale):
+            return robot
+        return np.asarray(inverse(camera) @ robot @ lidar_to_base(settings))
 
 
 def lidar_to_base(settings: NodeSettings) -> Float64Array:

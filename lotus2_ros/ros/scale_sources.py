@@ -22,12 +22,17 @@ from lotus2_ros.geometry.scale.odometry_source import odometry_scale
 from lotus2_ros.geometry.scale.scan_memory import Drive, ScanMemory
 from lotus2_ros.geometry.tracking import track_features
 from lotus2_ros.ros import scale_feeds
-from lotus2_ros.ros.mounting import mounting, mounting_at
+from lotus2_ros.ros.mounting import mounting_at
 from lotus2_ros.ros.products import Frame
 from lotus2_ros.ros.scale_feeds import Match, ReferenceFeeds
 from lotus2_ros.ros.scale_history import Predicted, PredictionHistory
 from lotus2_ros.ros.scale_late import LateReferences
-from lotus2_ros.ros.scale_lidar import camera_place, lidar_to_base, placed_scan
+from lotus2_ros.ros.scale_lidar import (
+    camera_by_odometry,
+    camera_place,
+    lidar_to_base,
+    placed_scan,
+)
 from lotus2_ros.ros.scale_readings import read_depth
 from lotus2_ros.ros.transforms import LateTransform, Transforms
 from lotus2_ros.types import Float32Array
@@ -135,11 +140,13 @@ class ScaleSources:
     def _drive(self, entry: Predicted) -> Drive | None:
         """The robot's motion, for earlier scans; None if it is unknown or they are not wanted."""
         settings = entry.frame.settings
-        by = settings.fixed_frame, settings.scale_extrinsics, lidar_to_base(settings).tobytes()
-        if by != self._scanned_by or settings.lidar_memory == 0.0:
+        wanted = settings.lidar_memory > 0.0
+        lidar = lidar_to_base(settings).tobytes()
+        by = wanted, settings.fixed_frame, settings.scale_extrinsics, lidar
+        if by != self._scanned_by:
             self._scans.clear()
             self._scanned_by = by
-        if settings.lidar_memory == 0.0:
+        if not wanted:
             return None
         pose = camera_place(entry, self.feeds, self.transforms)
         if isinstance(pose, NoScale):
@@ -226,10 +233,10 @@ class ScaleSources:
             )
         poses = []
         for stamp in (now.stamp, before.stamp):
-            pose = self.feeds.pose_at(stamp, settings.fixed_frame, settings.scale_sync_s)
+            pose = camera_by_odometry(stamp, settings, self.feeds)
             if isinstance(pose, NoScale):
                 return pose
-            poses.append(pose @ mounting(settings).optical_to_base)
+            poses.append(pose)
         return np.asarray(inverse(poses[1]) @ poses[0], dtype=np.float64)
 
 

@@ -34,7 +34,7 @@ LIDAR = 'lidar'
 LIDAR_AT_CAMERA = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
 """Lidar (x forward, y left, z up) -> optical frame, at the same place."""
 
-_NODE = {
+NODE: dict[str, Any] = {
     'model': 'nano',
     'tasks': ['depth'],
     'load_sharpener': False,
@@ -156,7 +156,7 @@ class World:
 @contextmanager
 def running_world() -> Iterator[World]:
     """A node of its own that has loaded the model; what its callbacks raise fails the test."""
-    rig = Rig(_NODE)
+    rig = Rig(NODE)
     try:
         rig.wait_ready()
         yield World(rig)

@@ -9,6 +9,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 from rig import FRAME, Rig, image_of, info_of, pixels, points, wait_until
+from scale_world import NODE
 from sensor_msgs.msg import LaserScan
 from transform_tree import quaternion, stamped, tf2_module
 
@@ -72,13 +73,7 @@ def robot() -> Iterator[Robot]:
         patch.setitem(sys.modules, 'tf2_ros', tf2_module())
         rig = Rig(
             {
-                'model': 'nano',
-                'tasks': ['depth'],
-                'load_sharpener': False,
-                'cpu_threads': 1,
-                'max_image_age_s': 0.0,
-                'stale_timeout_s': 20.0,
-                'diagnostics_rate_hz': 20.0,
+                **NODE,
                 'scale_mode': 'fixed',
                 'disparity_shift': 0.1,
                 'nav_height': True,

@@ -87,11 +87,15 @@ def points_in_camera(scan: LidarScan, *, enough: int, seed: int) -> Float64Array
 
 def visible_points(points: Float64Array, intrinsics: Intrinsics, lens: Lens) -> Float64Array:
     """Points, (N, 3) optical [m], that the camera sees: in its image, not behind nearer ones."""
+    return points[_seen(points, intrinsics, lens)]
+
+
+def _seen(points: Float64Array, intrinsics: Intrinsics, lens: Lens) -> NDArray[np.intp]:
+    """Ascending places of the points (N, 3) in the image that no other one of them hides."""
     pixels = lens.project(points, intrinsics)
-    places = np.flatnonzero(_in_image(pixels, intrinsics))
+    inside = np.flatnonzero(_in_image(pixels, intrinsics))
     size = (intrinsics.width, intrinsics.height)
-    hidden = occluded_points(pixels[places], points[places, 2], size)
-    return points[places[~hidden]]
+    return inside[~occluded_points(pixels[inside], points[inside, 2], size)]
 
 
 def _in_image(pixels: Float64Array, intrinsics: Intrinsics) -> BoolArray:
@@ -121,12 +125,8 @@ def with_earlier_points(
     if len(ahead) == 0:
         return visible
     together = np.concatenate([visible, ahead])
-    pixels = lens.project(together, intrinsics)
-    inside = np.flatnonzero(_in_image(pixels, intrinsics))
-    size = (intrinsics.width, intrinsics.height)
-    hidden = occluded_points(pixels[inside], together[inside, 2], size)
-    kept = inside[~hidden]
-    return np.concatenate([visible, together[kept[kept >= len(visible)]]])
+    seen = _seen(together, intrinsics, lens)
+    return np.concatenate([visible, together[seen[seen >= len(visible)]]])
 
 
 def _in_front(scan: LidarScan, read: NDArray[np.intp]) -> NDArray[np.intp] | NoScale:
