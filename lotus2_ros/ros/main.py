@@ -59,6 +59,8 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _spin(node: DepthNode, stop: _StopFlag) -> int:
+    # Not rclpy's EventsExecutor, which wakes up in less time: it may crash where publishers with
+    # event callbacks are destroyed (ros2/rclpy #1644).
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     # What is there now stays. Looking through its 50000 objects for garbage, in the middle of a

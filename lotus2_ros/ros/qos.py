@@ -79,10 +79,15 @@ class IncompatibilityLog:
         )
 
     def publisher(self, topic: str) -> PublisherEventCallbacks:
-        """Event callbacks for a publisher on the resolved topic name."""
+        """Event callbacks for a publisher on the resolved topic name.
+
+        Nothing but this event: an executor looks at every kind of event of every publisher each
+        time that it wakes up.
+        """
         peer = 'a subscriber requests another'
         return PublisherEventCallbacks(
-            incompatible_qos=lambda event: self._note(topic, event, peer)
+            incompatible_qos=lambda event: self._note(topic, event, peer),
+            use_default_callbacks=False,
         )
 
     def snapshot(self) -> dict[str, str]:
