@@ -20,6 +20,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from lotus2_ros.errors import ImageError, Lotus2Error
+from lotus2_ros.freed_memory import keep_freed_memory
 from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.ros.messages import image_message
 from lotus2_ros.ros.parameters import ParameterBridge
@@ -130,11 +131,12 @@ class CameraPlayer(Node):
         return Frame(np.asarray(rgb, dtype=np.uint8), camera.scaled(*size))
 
     def _publish(self, frame: Frame) -> None:
-        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._settings.frame_id)
+        header = Header(frame_id=self._settings.frame_id)
         if self._compressed:
             message = jpeg_message(frame.rgb, self._settings.jpeg_quality, header)
         else:
             message = image_message(frame.rgb, 'rgb8', header)
+        header.stamp = self.get_clock().now().to_msg()  # packing took time that is no camera's
         # CameraInfo first: it is small, and a subscriber that has it can use the image at once.
         if self._infos is not None and frame.intrinsics is not None:
             self._infos.publish(camera_info_message(frame.intrinsics, header))
@@ -198,6 +200,7 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0 at the end or after a signal, 1 for parameters or a source that cannot be used.
     """
+    keep_freed_memory()
     rclpy.init(args=args)
     player: CameraPlayer | None = None
     executor = SingleThreadedExecutor()

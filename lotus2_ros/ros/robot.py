@@ -22,6 +22,7 @@ from sensor_msgs.msg import CameraInfo, Image, Imu, PointCloud2
 from std_msgs.msg import Header
 
 from lotus2_ros.errors import Lotus2Error
+from lotus2_ros.freed_memory import keep_freed_memory
 from lotus2_ros.geometry.rigid import inverse
 from lotus2_ros.ros.camera import camera_info_message
 from lotus2_ros.ros.messages import image_message, optional_message
@@ -274,6 +275,7 @@ def main(args: list[str] | None = None) -> int:
     Returns:
         0 after a signal, 1 for parameters that cannot be used or without MuJoCo.
     """
+    keep_freed_memory()
     rclpy.init(args=args)
     node: RobotNode | None = None
     executor = SingleThreadedExecutor()
