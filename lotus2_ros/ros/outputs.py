@@ -12,6 +12,7 @@ from rclpy.publisher import Publisher
 from sensor_msgs.msg import CameraInfo, Image, LaserScan, PointCloud2
 
 from lotus2_ros.ros import plan
+from lotus2_ros.ros.publishing import publish
 from lotus2_ros.ros.qos import IncompatibilityLog, output_qos, overridable
 
 _TYPES: dict[str, type] = {
@@ -82,7 +83,7 @@ class OutputSet:
                 publisher = self._publishers[topic]
                 if publisher.get_subscription_count() > 0:
                     start = time.monotonic()
-                    publisher.publish(message)
+                    publish(publisher, message)
                     seconds += time.monotonic() - start
                     sent += 1
         return sent, seconds

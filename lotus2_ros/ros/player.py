@@ -24,6 +24,7 @@ from lotus2_ros.freed_memory import keep_freed_memory
 from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.ros.messages import image_message
 from lotus2_ros.ros.parameters import ParameterBridge
+from lotus2_ros.ros.publishing import publish
 from lotus2_ros.ros.qos import output_qos, overridable
 from lotus2_ros.ros.sources import Frame, open_source
 from lotus2_ros.settings import PlayerSettings
@@ -140,7 +141,7 @@ class CameraPlayer(Node):
         # CameraInfo first: it is small, and a subscriber that has it can use the image at once.
         if self._infos is not None and frame.intrinsics is not None:
             self._infos.publish(camera_info_message(frame.intrinsics, header))
-        self._images.publish(message)
+        publish(self._images, message)
         self.published += 1
 
     def _finish(self) -> None:
