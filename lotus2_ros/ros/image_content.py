@@ -95,8 +95,7 @@ class ImageContent:
 
 
 def _check_contrast(samples: UInt8Array, min_contrast: float) -> None:
-    grey = samples.mean(axis=2, dtype=np.float32).clip(BLACK, WHITE)
-    low, high = np.percentile(grey, [_OUTLIERS, 100.0 - _OUTLIERS])
+    low, high = _span(samples)
     if high - low >= min_contrast:
         return
     if high < BLACK + min_contrast:
@@ -116,3 +115,15 @@ def _check_contrast(samples: UInt8Array, min_contrast: float) -> None:
         f'its grey values span {high - low:.0f} of 255 levels',
         'uncover or clean the lens; min_contrast is the limit',
     )
+
+
+def _span(samples: UInt8Array) -> tuple[float, float]:
+    """The grey levels between which all but the outliers lie, clipped to what tells something."""
+    red, green, blue = np.moveaxis(np.ascontiguousarray(samples), 2, 0).astype(np.uint16)
+    # Numbers up to 765 are counted faster than sorted: this runs before every frame.
+    counts = np.bincount((red + green + blue).reshape(-1), minlength=1)
+    below = np.cumsum(counts)
+    outliers = _OUTLIERS / 100.0 * below[-1]
+    ends = np.searchsorted(below, [outliers, below[-1] - outliers])
+    low, high = np.clip(ends / 3.0, BLACK, WHITE)
+    return float(low), float(high)

@@ -16,7 +16,7 @@ from lotus2_ros.errors import DeviceError, Lotus2Error, SettingsError, WorkerErr
 from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.runtime.scheduler import FrameJob, TwoRateScheduler
 from lotus2_ros.settings.model import AUTO, BESIDE, BETWEEN, ModelSettings
-from lotus2_ros.types import Prediction
+from lotus2_ros.types import Float32Array, Prediction
 from lotus2_ros.worker.channel import Channel
 from lotus2_ros.worker.faults import NON_FINITE_LIMIT, classify
 from lotus2_ros.worker.inbox import Inbox
@@ -154,7 +154,7 @@ class Engine:
 
     def _emit(self, job: FrameJob, prediction: Prediction, sharp: bool) -> None:
         arrays = [a for a in (prediction.disparity, prediction.normals) if a is not None]
-        if not all(np.isfinite(array).all() for array in arrays):
+        if not all(_is_finite(array) for array in arrays):
             self._non_finite[sharp] += 1
             self._fail(job, sharp, 'non-finite output')
             return
@@ -270,6 +270,16 @@ class Engine:
         if now_s - self._info_sent_s >= _INFO_PERIOD_S:
             self._info_sent_s = now_s
             self._channel.send(Info(self._predictor.info()))
+
+
+def _is_finite(values: Float32Array) -> bool:
+    """Whether no value is NaN or infinite.
+
+    A sum is quick to take and finite only if all values are; where it is not, that may be for its
+    own size.
+    """
+    with np.errstate(all='ignore'):
+        return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
 
 
 def _runs_beside(stepping: str, predictor: Lotus2Predictor) -> bool:
