@@ -108,6 +108,19 @@ def _add_nano(parser: argparse.ArgumentParser) -> None:
         help="weight of the sharpener's loss of edges; 0: the paper's recipe (%(default)s)",
     )
     parser.add_argument(
+        '--own-state-share',
+        type=float,
+        default=defaults.own_state_share,
+        help="share of the sharpener's states that its own first step leads to; 0: the paper's"
+        ' recipe (%(default)s)',
+    )
+    parser.add_argument(
+        '--far-off-weight',
+        type=float,
+        default=defaults.far_off_weight,
+        help='weight of the share of depth that delta1 does not count (%(default)s)',
+    )
+    parser.add_argument(
         '--decoder-with-core', action='store_true', help="train the decoder in the core's stage too"
     )
     parser.add_argument('--start', type=Path, default=None, help='model folder to begin from')
@@ -190,6 +203,8 @@ def settings_from(args: argparse.Namespace) -> TrainingSettings:
         edge_weight=args.edge_weight,
         edge_radius=args.edge_radius,
         overlap_weight=args.overlap_weight,
+        own_state_share=args.own_state_share,
+        far_off_weight=args.far_off_weight,
         decoder_with_core=args.decoder_with_core,
     )
     stages = {

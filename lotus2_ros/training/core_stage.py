@@ -8,6 +8,7 @@ batch is compared after decoding, too.
 from __future__ import annotations
 
 import functools
+import math
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,12 @@ _LARGEST_ERROR = 2.0
 _TRUTH_SHARE = 0.25
 """Of a batch whose truth is decoded too where the decoder is trained along."""
 
+_CLOSE = math.log(1.25)
+"""Largest log ratio of predicted and true depth that delta1 counts."""
+
+_NEARLY_CLOSE = 0.08
+"""Log ratio over which the smooth delta1 goes from counting a pixel to not counting it."""
+
 _LEAST_VARIANCE = 1e-4
 """Of a predicted map in [-1, 1]; a flat one has no slope to fit."""
 
@@ -41,25 +48,34 @@ def picture_loss(restored: Tensor, picture: Tensor) -> Tensor:
     return F.l1_loss(restored, picture) + 0.5 * gradient_distance(restored, picture)
 
 
-def relative_loss(restored: Tensor, picture: Tensor, bounds: Tensor) -> Tensor:
-    """Mean relative error of depth after the alignment that evaluation does (AbsRel).
+def depth_losses(restored: Tensor, picture: Tensor, bounds: Tensor) -> tuple[Tensor, Tensor]:
+    """What evaluation reports of depth, after the alignment that it does, as losses.
 
     Scale and shift are fitted in disparity by least squares, with gradients through the fit; what
-    lies beyond 20 m is left out.
+    lies beyond 20 m is left out. A mean for each picture comes first, as evaluation has it.
 
     Args:
         restored: (B, 1, H, W) predicted disparity on the [-1, 1] scale.
         picture: (B, 1, H, W) true disparity on that scale.
         bounds: (B, 2) disparities in 1/m that -1 and 1 stand for.
+
+    Returns:
+        The mean relative error (AbsRel), and the share of pixels that are not within a factor of
+        1.25 (1 - delta1) with a soft step in its place, so that it has a gradient: about pixels
+        that nearly count, where AbsRel's is spent on those that never will.
     """
     low, high = bounds[:, :1, None, None], bounds[:, 1:, None, None]
     disparity = low + 0.5 * (high - low) * (picture + 1)
     judged = (disparity > 1 / FARTHEST).to(disparity.dtype)
     aligned = align(restored, disparity, judged).clamp_min(1 / FARTHEST)
     error = (disparity / aligned - 1).abs().clamp_max(_LARGEST_ERROR)
+    # Where nothing is judged a logarithm of zero would make the gradient NaN.
+    ratio = (disparity.clamp_min(1 / FARTHEST) / aligned).log().abs()
+    wrong = torch.sigmoid((ratio - _CLOSE) / _NEARLY_CLOSE)
     area = (1, 2, 3)
-    # A mean for each picture first, as evaluation has it.
-    return ((error * judged).sum(area) / judged.sum(area).clamp_min(1)).mean()
+    count = judged.sum(area).clamp_min(1)
+    relative, far_off = (((v * judged).sum(area) / count).mean() for v in (error, wrong))
+    return relative, far_off
 
 
 def align(restored: Tensor, disparity: Tensor, judged: Tensor) -> Tensor:
@@ -166,8 +182,9 @@ def decoded_losses(
     figures[f'{task} decoded'] = picture_loss(restored, part.maps[task])
     loss = settings.decoded_weight * figures[f'{task} decoded']
     if task == DEPTH:
-        figures['depth relative'] = relative_loss(restored, part.maps[task], part.bounds)
-        loss = loss + settings.relative_weight * figures['depth relative']
+        relative, far_off = depth_losses(restored, part.maps[task], part.bounds)
+        figures['depth relative'], figures['depth far off'] = relative, far_off
+        loss = loss + settings.relative_weight * relative + settings.far_off_weight * far_off
         if overlap_weight > 0:
             figures['overlap'] = overlap_loss(restored, part.maps[task], part.bounds)
             loss = loss + overlap_weight * figures['overlap']

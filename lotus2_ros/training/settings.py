@@ -124,10 +124,13 @@ class TrainingSettings:
             the paper's recipe.
         overlap_weight: weight of the sharpener's loss of depth edges that do not overlap with true
             ones; 0 is the paper's recipe.
+        own_state_share: of the sharpener's states, those that its own first step leads to; 0 is the
+            paper's recipe.
         decoder_with_core: keep training the decoder in the core's stage, by its decoded losses.
         decoded_share: share of a batch whose prediction is also compared after decoding.
         decoded_weight: weight of that comparison's absolute error.
         relative_weight: weight of its relative error of depth, aligned as evaluation does.
+        far_off_weight: weight of its share of pixels more than a quarter off, likewise.
         normals_every: normals, the easier task, are learnt in every n-th step only.
         textures: number of textures.
         seed: of scenes, textures and initial weights.
@@ -159,10 +162,12 @@ class TrainingSettings:
     edge_weight: float = 0.5
     edge_radius: int = 1
     overlap_weight: float = 1.0
+    own_state_share: float = 0.5
     decoder_with_core: bool = False
     decoded_share: float = 0.5
     decoded_weight: float = 1.0
     relative_weight: float = 4.0
+    far_off_weight: float = 0.0
     normals_every: int = 4
     textures: int = 192
     seed: int = 2

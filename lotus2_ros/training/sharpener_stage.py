@@ -11,6 +11,10 @@ answer is the mean of all places, which is the slope that z_c has already. So he
 truth may come from a neighbour, whichever is nearest to the decoded z_c: the edge is sharp and
 lies where the core has put it, a target that z_c determines. And the decoded latent is asked for
 edges that overlap with true ones (`overlap_weight`), which a slope does not.
+
+States on the way from z_c to z_f hold the truth in part, which inference never meets: after its
+first step it is where the sharpener's own velocity has led. So some states of a batch are taken
+from there (`own_state_share`; 0 is the paper's recipe), with the same z_f to reach.
 """
 
 from __future__ import annotations
@@ -130,14 +134,43 @@ def flow_losses(
         for task, time in times.items():
             coarse, fine = batch.coarse[task], batch.wanted[task]
             share = time[:, None, None, None]
-            state = share * coarse + (1 - share) * fine
-            # The scheduler has 10 training steps, so its timestep is 10 t, and the transformer is
-            # handed a thousandth of that.
-            velocity = run.network.velocity(state, time * MAX_STEPS / 1000, task)
-            figures[task] = (velocity.float() - (coarse - fine)).square().mean()
+            own = own_rows(len(time), run.settings.own_state_share, time.device)
+            state = torch.where(
+                own[:, None, None, None],
+                first_step(run, coarse, share, task),
+                share * coarse + (1 - share) * fine,
+            )
+            velocity = velocity_at(run, state, time, task)
+            # The velocity that leads from this state to the fine latent: coarse - fine, but for own
+            # states, which count by their distance from it instead; near t = 0 it would be huge.
+            wanted = (state - fine) / share
+            weight = torch.where(own[:, None, None, None], share.square(), 1.0)
+            figures[task] = (weight * (velocity - wanted).square()).mean()
             figures[f'{task} zero'] = (coarse - fine).square().mean()
-            implied = state - share * velocity.float()
-            weight = run.settings.overlap_weight
-            decoded = decoded_losses(run, implied, batch, task, figures, weight)
+            implied = state - share * velocity
+            overlap = run.settings.overlap_weight
+            decoded = decoded_losses(run, implied, batch, task, figures, overlap)
             loss = loss + figures[task] + decoded
     return loss, figures
+
+
+def own_rows(batch: int, share: float, device: torch.device) -> Tensor:
+    """(B,) bool, that share of True spread evenly: some are among those that are decoded."""
+    place = torch.arange(batch, device=device)
+    return ((place + 1) * share).floor() > (place * share).floor()
+
+
+def first_step(run: TrainingRun, coarse: Tensor, share: Tensor, task: str) -> Tensor:
+    """Where inference is at a flow time (B, 1, 1, 1) when it comes there from t = 1 in one step."""
+    if run.settings.own_state_share == 0:
+        return coarse
+    with torch.no_grad():
+        start = torch.ones_like(share[:, 0, 0, 0])
+        return coarse - (1 - share) * velocity_at(run, coarse, start, task)
+
+
+def velocity_at(run: TrainingRun, state: Tensor, time: Tensor, task: str) -> Tensor:
+    """The sharpener's velocity (B, 16, h, w), float32, of a state at flow times (B,)."""
+    # The scheduler has 10 training steps, so its timestep is 10 t, and the transformer is handed a
+    # thousandth of that.
+    return run.network.velocity(state, time * MAX_STEPS / 1000, task).float()

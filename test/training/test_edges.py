@@ -12,7 +12,13 @@ from test_stages import settings
 from lotus2_ros.errors import SettingsError
 from lotus2_ros.training.edges import edge_loss, edge_tolerant, overlap_loss
 from lotus2_ros.training.nano import NanoTraining
-from lotus2_ros.training.sharpener_stage import flow_losses, tolerant_map, with_coarse
+from lotus2_ros.training.sharpener_stage import (
+    flow_losses,
+    own_rows,
+    tolerant_map,
+    velocity_at,
+    with_coarse,
+)
 from lotus2_ros.training.targets import disparity_map
 from lotus2_ros.types import DEPTH, NORMALS, TASKS
 
@@ -135,6 +141,32 @@ def test_coarse_latents_are_the_cores_and_kept_with_the_samples(training):
     loss, _ = flow_losses(run, feed.stores[0], rows, {DEPTH: torch.full((len(rows),), 0.5)})
     assert loss.isfinite()
     assert batch.part(2).coarse[DEPTH].shape[0] == 2
+
+
+@pytest.mark.parametrize('share', [0.0, 0.5, 1.0])
+def test_own_states_are_where_inference_comes_to(training, share):
+    settings = dataclasses.replace(training.bench.settings, own_state_share=share)
+    run = dataclasses.replace(training.bench, settings=settings)
+    feed = run.feed(lambda batch: with_coarse(run, batch))
+    feed.rows(0, run.draws.index)
+    rows = torch.arange(4)
+    batch = feed.stores[0].take(rows)
+    coarse, fine = batch.coarse[DEPTH], batch.wanted[DEPTH]
+    times = torch.tensor([1.0, 0.8, 0.5, 0.3])
+    own = own_rows(4, share, rows.device)
+    assert own.sum() == 4 * share
+    _, figures = flow_losses(run, feed.stores[0], rows, {DEPTH: times})
+    with torch.no_grad():
+        t = times[:, None, None, None]
+        led = coarse - (1 - t) * velocity_at(run, coarse, torch.ones(4), DEPTH)
+        state = torch.where(own[:, None, None, None], led, t * coarse + (1 - t) * fine)
+        missed = state - t * velocity_at(run, state, times, DEPTH) - fine
+        # An own state counts by how far from the fine latent it would lead, another one by its
+        # velocity's error, which is that divided by t.
+        weight = torch.where(own[:, None, None, None], 1.0, t**-2)
+        expected = (weight * missed.square()).mean()
+    # The network's guidance is rounded by turns.
+    torch.testing.assert_close(figures[DEPTH].detach(), expected, atol=0, rtol=0.03)
 
 
 def test_radius_zero_leaves_the_papers_truth(training):
