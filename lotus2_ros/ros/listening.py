@@ -6,11 +6,12 @@ import threading
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from lotus2_ros.freed_memory import keep_freed_memory
 from lotus2_ros.ros.health import State
+from lotus2_ros.ros.signals import POLL_S
 
 
 class Listening:
@@ -28,6 +29,7 @@ class Listening:
         self._lock = threading.Lock()
         self._state = ''
         self._failure = ''
+        self._closing = threading.Event()
         self._context = Context()
         self._context.init(domain_id=domain)
         self._node = Node(name, context=self._context)
@@ -55,10 +57,13 @@ class Listening:
 
     def close(self) -> None:
         """End the thread and the node."""
-        self._context.try_shutdown()
+        # In this order: whatever still uses a context that was shut down fails, or crashes.
+        self._closing.set()
+        self._executor.wake()
         self._thread.join()
         self._executor.shutdown()
         self._node.destroy_node()
+        self._context.try_shutdown()
 
     def _listen(self) -> None:
         self._thread.start()
@@ -70,10 +75,8 @@ class Listening:
 
     def _spin(self) -> None:
         try:
-            while self._context.ok():
-                self._executor.spin_once(timeout_sec=0.2)
-        except ExternalShutdownException:
-            return
+            while not self._closing.is_set():
+                self._executor.spin_once(timeout_sec=POLL_S)
         except Exception as error:  # reported to whoever waits for messages that will not come
             with self._lock:
                 self._failure = f'{type(error).__name__}: {error}'

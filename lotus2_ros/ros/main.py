@@ -3,36 +3,16 @@
 from __future__ import annotations
 
 import gc
-import signal
 import sys
 import traceback
-from types import FrameType
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
 
 from lotus2_ros.errors import Lotus2Error
 from lotus2_ros.freed_memory import keep_freed_memory
 from lotus2_ros.ros.node import DepthNode
-
-_POLL_S = 0.2
-"""How long a signal may wait for the executor to look up."""
-
-
-class _StopFlag:
-    """Set by SIGINT and SIGTERM.
-
-    rclpy's own handlers invalidate the context at once, and then nothing can be ended in order.
-    """
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._handle)
-
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
-        self.signal = number
+from lotus2_ros.ros.signals import POLL_S, StopFlag, init
 
 
 def main(args: list[str] | None = None) -> int:
@@ -42,8 +22,7 @@ def main(args: list[str] | None = None) -> int:
         0 after a signal, 1 after a fault or for parameters that cannot be used.
     """
     keep_freed_memory()
-    stop = _StopFlag()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    stop = init(args)
     node: DepthNode | None = None
     try:
         try:
@@ -58,7 +37,7 @@ def main(args: list[str] | None = None) -> int:
         rclpy.try_shutdown()
 
 
-def _spin(node: DepthNode, stop: _StopFlag) -> int:
+def _spin(node: DepthNode, stop: StopFlag) -> int:
     # Not rclpy's EventsExecutor, which wakes up in less time: it may crash where publishers with
     # event callbacks are destroyed (ros2/rclpy #1644).
     executor = SingleThreadedExecutor()
@@ -69,7 +48,7 @@ def _spin(node: DepthNode, stop: _StopFlag) -> int:
     try:
         while stop.signal is None and node.exit_code is None and rclpy.ok():
             try:
-                executor.spin_once(timeout_sec=_POLL_S)
+                executor.spin_once(timeout_sec=POLL_S)
             except Exception:
                 # One message or request that breaks a callback must not end the node.
                 node.get_logger().error(f'a callback failed:\n{traceback.format_exc()}')

@@ -12,7 +12,7 @@ import rclpy
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.task import Future
@@ -26,6 +26,7 @@ from lotus2_ros.ros.messages import image_message
 from lotus2_ros.ros.parameters import ParameterBridge
 from lotus2_ros.ros.publishing import publish
 from lotus2_ros.ros.qos import output_qos, overridable
+from lotus2_ros.ros.signals import POLL_S, init
 from lotus2_ros.ros.sources import Frame, open_source
 from lotus2_ros.settings import PlayerSettings
 from lotus2_ros.types import UInt8Array
@@ -202,20 +203,19 @@ def main(args: list[str] | None = None) -> int:
         0 at the end or after a signal, 1 for parameters or a source that cannot be used.
     """
     keep_freed_memory()
-    rclpy.init(args=args)
+    stop = init(args)
     player: CameraPlayer | None = None
     executor = SingleThreadedExecutor()
     try:
         player = CameraPlayer()
         executor.add_node(player)
-        executor.spin_until_future_complete(player.done)
+        while stop.signal is None and not player.done.done():
+            executor.spin_once(timeout_sec=POLL_S)
         if player.done.done():
             player.done.result()
     except Lotus2Error as error:
         rclpy.logging.get_logger('camera_player').fatal(str(error))
         return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
     finally:
         executor.shutdown()
         if player is not None:

@@ -13,7 +13,7 @@ from geometry_msgs.msg import PoseStamped
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
@@ -39,6 +39,7 @@ from lotus2_ros.ros.robot_messages import (
     transform_message,
 )
 from lotus2_ros.ros.robot_schedule import Schedule, Stream
+from lotus2_ros.ros.signals import POLL_S, init
 from lotus2_ros.settings import SimulationSettings
 from lotus2_ros.simulation.robot import FORCE_NOISE, SimulatedRobot
 
@@ -276,18 +277,17 @@ def main(args: list[str] | None = None) -> int:
         0 after a signal, 1 for parameters that cannot be used or without MuJoCo.
     """
     keep_freed_memory()
-    rclpy.init(args=args)
+    stop = init(args)
     node: RobotNode | None = None
     executor = SingleThreadedExecutor()
     try:
         node = RobotNode()
         executor.add_node(node)
-        executor.spin()
+        while stop.signal is None:
+            executor.spin_once(timeout_sec=POLL_S)
     except Lotus2Error as error:
         rclpy.logging.get_logger('sim_robot').fatal(str(error))
         return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        return 0
     finally:
         executor.shutdown()
         if node is not None:

@@ -277,8 +277,12 @@ class Rig:
         self._counts_before = self.counts()
 
     def status(self, timeout: float = 10.0) -> tuple[str, bytes, dict[str, str]]:
-        """Message, level and values of the next diagnostics."""
-        count = len(self.statuses)
+        """Message, level and values of diagnostics that know all that has happened before.
+
+        Not the next ones, which may have been on their way; and a frame is counted just after its
+        messages are out.
+        """
+        count = len(self.statuses) + 1
         wait_until(lambda: len(self.statuses) > count, timeout, 'diagnostics')
         status = self.statuses[-1]
         return status.message, status.level, {v.key: v.value for v in status.values}

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -183,6 +185,38 @@ def test_a_video_is_played_again_and_again(audience, tmp_path):
     dominant = [int(np.argmax(color_of(message))) for message in images[:9]]
     first = dominant[0]
     assert dominant == [(first + step) % 3 for step in range(9)]
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_of_work_ends_it_in_order(number):
+    # Rates no camera has: a signal nearly always comes while something is being published.
+    parameters = ['source:=sample', 'rate_hz:=400.0', 'width:=64']
+    options = [part for parameter in parameters for part in ('-p', parameter)]
+    command = [sys.executable, '-m', 'lotus2_ros.ros.player', '--ros-args', *options]
+    players = [
+        subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, 'ROS_DOMAIN_ID': str(reserve_domain())},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    try:
+        for player in players:
+            assert 'playing' in player.stdout.readline()
+        for player in players:
+            time.sleep(0.11)
+            player.send_signal(number)
+        for player in players:
+            rest = player.communicate(timeout=20)[0]
+            assert (player.returncode, rest) == (0, '')
+    finally:
+        for player in players:
+            player.kill()
+            player.wait()
 
 
 def test_what_cannot_be_played_ends_with_a_reason(audience, pictures, tmp_path):
