@@ -14,23 +14,31 @@ from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.geometry.projection import ray_map
 from lotus2_ros.types import AnyArray, BoolArray, Float32Array
 
-_FLANK = 2
+FLANK = 2
 """Length over which the slope beside the window is taken [px]."""
 
-_RUN_OUT = 2
+RUN_OUT = 2
 """How far beyond its steep part a ramp may run out [px]."""
 
-_RANGE_OF_NOISE = 9.0
+RANGE_OF_NOISE = 9.0
 """Ratio 1 + this times the noise: the 81 pixels of a window range over 5 on average, seldom 8."""
 
-_SPREAD_OF_NOISE = 2.5
+SPREAD_OF_NOISE = 2.5
 """Tolerance in standard deviations of noise."""
 
-_NOISE_ROWS = 16
+NOISE_ROWS = 16
 """Every so many rows the noise is measured."""
 
-_STEEPER_THAN_FLANK = np.float32(2.0)
-_STEEPER_THAN_NORMAL = np.float32(3.0)
+STEEPER_THAN_FLANK = np.float32(2.0)
+STEEPER_THAN_NORMAL = np.float32(3.0)
+MEDIAN_OF_SECOND_DIFFERENCE = 0.6745 * math.sqrt(6.0)
+"""Of the size of second differences of normal errors, in standard deviations of those."""
+
+WINDOW = 4
+"""Reach of the search; ramps up to about 1.5 times as wide are found whole [px]."""
+
+TOLERANCE = 0.03
+"""Relative deviation of 1 / z from a surface that still belongs to it."""
 
 
 def edge_mask(depth: Float32Array, threshold: float) -> BoolArray:
@@ -82,6 +90,18 @@ class FlyingPixels(NamedTuple):
     pixels: int
     share: float
 
+    @classmethod
+    def of(cls, mask: BoolArray, depth: Float32Array) -> FlyingPixels:
+        """Count them.
+
+        Args:
+            mask: (H, W) bool.
+            depth: (H, W) float32 that they were found in.
+        """
+        count = int(np.count_nonzero(mask))
+        valid = int(np.count_nonzero(np.isfinite(depth)))
+        return cls(mask, count, count / valid if valid else 0.0)
+
 
 def flying_pixels(
     depth: Float32Array,
@@ -90,8 +110,8 @@ def flying_pixels(
     *,
     ratio: float = 1.1,
     view_angle: float = 6.0,
-    window: int = 4,
-    tolerance: float = 0.03,
+    window: int = WINDOW,
+    tolerance: float = TOLERANCE,
 ) -> FlyingPixels:
     """Mark the pixels of a ramp that joins a near surface to a far one.
 
@@ -127,8 +147,8 @@ def flying_pixels(
         intrinsics: camera of that image, of the same size.
         ratio: smallest relative jump between two surfaces, above 1.
         view_angle: between the line of sight and the surface, 0 is edge-on [deg].
-        window: reach of the search; ramps up to about 1.5 times as wide are found whole [px].
-        tolerance: relative deviation of w from a surface that still belongs to it.
+        window: see `WINDOW`.
+        tolerance: see `TOLERANCE`.
 
     Returns:
         Mask, number and share.
@@ -140,8 +160,8 @@ def flying_pixels(
     inverse, highest, lowest = _inverse_and_extremes(depth, window)
     # NaN and 0 / 0 compare false by themselves.
     noise = _noise(inverse)
-    ratio = max(ratio, 1.0 + _RANGE_OF_NOISE * noise)
-    tolerance = max(tolerance, _SPREAD_OF_NOISE * noise)
+    ratio = max(ratio, 1.0 + RANGE_OF_NOISE * noise)
+    tolerance = max(tolerance, SPREAD_OF_NOISE * noise)
     between = np.float32(1.0 / ratio) * highest > lowest
     between &= inverse < np.float32(1.0 - tolerance) * highest
     between &= np.float32(1.0 - tolerance) * inverse > lowest
@@ -149,12 +169,10 @@ def flying_pixels(
     steep = _ramp(inverse, candidates, intrinsics, normals, view_angle, window)
     core = np.zeros(depth.shape, dtype=np.uint8)
     core.reshape(-1)[candidates[steep]] = 1
-    grown = cv2.dilate(core, np.ones((2 * _RUN_OUT + 1, 2 * _RUN_OUT + 1), dtype=np.uint8))
+    grown = cv2.dilate(core, np.ones((2 * RUN_OUT + 1, 2 * RUN_OUT + 1), dtype=np.uint8))
     between &= grown.view(np.bool_)
     between &= inverse > 0.0  # beyond everything: nothing is there to be left out
-    count = int(np.count_nonzero(between))
-    valid = int(np.count_nonzero(np.isfinite(depth)))
-    return FlyingPixels(between, count, count / valid if valid else 0.0)
+    return FlyingPixels.of(between, depth)
 
 
 def _check_flying(
@@ -206,12 +224,12 @@ def _noise(inverse: Float32Array) -> float:
     From the median of second differences along rows: they vanish on planes, and have six times the
     variance of the pixels. A normal distribution's median deviation is 0.6745 of its standard one.
     """
-    rows = inverse[::_NOISE_ROWS]
+    rows = inverse[::NOISE_ROWS]
     middle = rows[:, 1:-1]
     with np.errstate(divide='ignore', invalid='ignore'):
         second = np.abs(rows[:, :-2] + rows[:, 2:] - 2.0 * middle) / middle
     second = second[np.isfinite(second)]
-    return float(np.median(second)) / (0.6745 * math.sqrt(6.0)) if second.size else 0.0
+    return float(np.median(second)) / MEDIAN_OF_SECOND_DIFFERENCE if second.size else 0.0
 
 
 def _ramp(
@@ -223,7 +241,7 @@ def _ramp(
     window: int,
 ) -> BoolArray:
     """Which candidates (flat indices) lie on a slope that is no surface, see `flying_pixels`."""
-    reach = window + _FLANK
+    reach = window + FLANK
     padded = _float32(
         cv2.copyMakeBorder(inverse, reach, reach, reach, reach, cv2.BORDER_REPLICATE)
     ).reshape(-1)
@@ -231,7 +249,7 @@ def _ramp(
     stride = inverse.shape[1] + 2 * reach
     places = (row + reach) * stride + column + reach
     steep = np.zeros(candidates.shape, dtype=np.bool_)
-    limit = _slope_limits(intrinsics, view_angle)
+    limit = slope_limits(intrinsics, view_angle)
     for axis, step in ((0, 1), (1, stride)):
         slope = _lesser_slope(padded, places, step)
         relative = np.abs(slope) / padded[places]
@@ -239,8 +257,8 @@ def _ramp(
         before = padded[places - window * step] - padded[places - reach * step]
         after = padded[places + reach * step] - padded[places + window * step]
         # Only a slope of the same sign is the same plane going on: a pole falls off on both sides.
-        going_on = np.maximum(before * np.sign(slope), after * np.sign(slope)) / np.float32(_FLANK)
-        unlike = np.abs(slope) > _STEEPER_THAN_FLANK * going_on
+        going_on = np.maximum(before * np.sign(slope), after * np.sign(slope)) / np.float32(FLANK)
+        unlike = np.abs(slope) > STEEPER_THAN_FLANK * going_on
         if normals is not None:
             unlike |= _contradicted(relative, candidates, normals, intrinsics, view_angle, axis)
         steep |= grazing & unlike
@@ -278,12 +296,14 @@ def _contradicted(
     length = np.sqrt(ray[:, 0] ** 2 + ray[:, 1] ** 2 + np.float32(1.0))
     seen_well = facing > math.sin(math.radians(view_angle)) * length
     predicted = np.abs(normal[:, axis]) / np.float32(focal)
-    return np.asarray(seen_well & (relative * facing > _STEEPER_THAN_NORMAL * predicted))
+    return np.asarray(seen_well & (relative * facing > STEEPER_THAN_NORMAL * predicted))
 
 
 @lru_cache(maxsize=8)
-def _slope_limits(intrinsics: Intrinsics, view_angle: float) -> Float32Array:
-    """Relative change of w per pixel of a surface seen at view_angle, (2, H, W) float32.
+def slope_limits(intrinsics: Intrinsics, view_angle: float) -> Float32Array:
+    """Relative change of 1 / z per pixel of a surface seen at view_angle [deg], read-only.
+
+    Along rows and along columns, (2, H, W) float32.
 
     P = z r with r = (x, y, 1) moves by dP = z' r + (z / fx) e_x per column. The angle theta between
     dP and the ray follows from |dP x r| / |dP . r|, for small angles tan theta = (z / z') |e_x x r|

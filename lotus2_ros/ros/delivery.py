@@ -12,6 +12,7 @@ from typing import Any
 from lotus2_ros.closing import Closing
 from lotus2_ros.geometry.scale.estimate import NoScale
 from lotus2_ros.ros import frame_timings, plan
+from lotus2_ros.ros.edge_search import EdgeSearches
 from lotus2_ros.ros.lanes import Lane
 from lotus2_ros.ros.monitor import Monitor
 from lotus2_ros.ros.outputs import OutputSet
@@ -58,6 +59,7 @@ class Delivery(Closing):
         self._problems = ProblemLog(log)
         self._lanes = {name: Lane(f'lotus2-{name}', self._lane_failed) for name in plan.LANES}
         self.output_size: tuple[int, int] | None = None
+        self.searches = EdgeSearches()
 
     def on_result(self, result: WorkerResult) -> None:
         """Publish what was planned for this frame, under the stamp of its image."""
@@ -84,7 +86,10 @@ class Delivery(Closing):
                 topics = topics.difference(posed)
             else:
                 mounted = found
-        products = Products(frame, scaled.disparity, result.normals, scaled.scale, mounted)
+        flying = None
+        if not result.sharp and plan.GEOMETRIC.intersection(topics):
+            flying = self.searches.usable(result.flying, frame.search, scaled.shift)
+        products = Products(frame, scaled.disparity, result.normals, scaled.scale, mounted, flying)
         work = plan.by_lane(topics)
         done = _Outcome(products, topics, result, start, parts=1 + len(work), ended=self._account)
         done.add(0, 0.0, time.monotonic() - start)

@@ -15,6 +15,7 @@ from lotus2_ros.errors import ImageError, WorkerError
 from lotus2_ros.ros.camera import Camera, CameraTracker
 from lotus2_ros.ros.codecs import decode_image, image_size
 from lotus2_ros.ros.compressed import compressed_size, decode_compressed
+from lotus2_ros.ros.edge_search import edge_search
 from lotus2_ros.ros.image_content import ImageContent, ImageContentError
 from lotus2_ros.ros.monitor import Monitor
 from lotus2_ros.ros.pictures import grey_of, picture_size
@@ -48,6 +49,7 @@ class Intake:
         now_ns: the node's clock.
         simulated: tells whether that clock is simulated time.
         clock_reset: told that the camera's clock was set back.
+        expected_shift: gives b / a that the next frame may have.
         log: takes one line about an image that cannot be used.
     """
 
@@ -63,6 +65,7 @@ class Intake:
         now_ns: Callable[[], int],
         simulated: Callable[[], bool],
         clock_reset: Callable[[], Any],
+        expected_shift: Callable[[NodeSettings], float],
         log: Callable[[str], Any],
     ) -> None:
         self._client = client
@@ -74,6 +77,7 @@ class Intake:
         self._now_ns = now_ns
         self._simulated = simulated
         self._clock_reset = clock_reset
+        self._expected_shift = expected_shift
         self._problems = ProblemLog(log)
         self._gate = StampGate()
         self._content = ImageContent()
@@ -189,6 +193,14 @@ class Intake:
             received=received,
             stream=self._stream,
             picture=self._picture(view, size, settings),
+            search=edge_search(
+                settings,
+                core,
+                self.camera,
+                size or (height, width),
+                shift=self._expected_shift(settings),
+                device=str(self._client.info.get('device', '')),
+            ),
         )
         wanted_tasks = {*core.tasks, *sharp.tasks}
         if not core.tasks:
@@ -198,6 +210,7 @@ class Intake:
             sharp_tasks=sharp.tasks,
             max_side=settings.max_side,
             output_size=size,
+            search=frame.search,
             context=frame,
         )
         if accepted:

@@ -294,5 +294,5 @@ class DepthNode(TransitioningNode):
             output_size=session.delivery.output_size,
             scale=scale,
             scale_detail=session.scale.detail,
-            notes=session.scale.notes,
+            notes=session.scale.notes | session.delivery.searches.notes,
         )

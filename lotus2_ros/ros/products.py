@@ -25,7 +25,7 @@ from lotus2_ros.ros.messages import buffer_of, image_message, organized_cloud_me
 from lotus2_ros.ros.mounting import mounting
 from lotus2_ros.ros.navigation import Navigation
 from lotus2_ros.settings import NodeSettings
-from lotus2_ros.types import BoolArray, Float32Array, UInt8Array
+from lotus2_ros.types import BoolArray, EdgeSearch, Float32Array, UInt8Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +43,7 @@ class Frame:
         received: when the image came, on the steady clock [s].
         stream: which camera it is from.
         picture: (h, w) grey, for the scale to follow from frame to frame; None if it does not.
+        search: what the model's process looks for in it; None for nothing.
     """
 
     header: Header
@@ -55,6 +56,7 @@ class Frame:
     received: float
     stream: int = 0
     picture: UInt8Array | None = None
+    search: EdgeSearch | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class Products:
         normals: (H, W, 3) float32 or None.
         scale: of this frame.
         mounted: where the camera was over the ground; None by the parameters.
+        flying: (H, W) bool, pixels that were found to fly beside the model; None if they are still
+            to be found.
         empty: topics left out because not a single value was valid.
     """
 
@@ -106,6 +110,7 @@ class Products:
     normals: Float32Array | None
     scale: FrameScale
     mounted: Mounting | None = None
+    flying: BoolArray | None = None
     empty: list[str] = field(default_factory=list)
 
     def messages(self, topics: Collection[str]) -> Iterator[tuple[str, Any]]:
@@ -229,6 +234,8 @@ class Products:
         settings = self.frame.settings
         if settings.cloud_edge_threshold == 0.0:
             return None
+        if self.flying is not None:
+            return FlyingPixels.of(self.flying.copy(), self._unlimited)
         # Before the limits: a ramp that is cut looks less steep than it is.
         return flying_pixels(
             self._unlimited,

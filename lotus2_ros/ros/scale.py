@@ -34,10 +34,12 @@ class Scaled(NamedTuple):
     Attributes:
         disparity: (H, W) float32, as predicted or steady; None if there is none.
         scale: of that disparity.
+        shift: b / a of the disparity as predicted; NaN without a scale, or of a sharpened one.
     """
 
     disparity: Float32Array | None
     scale: FrameScale
+    shift: float = math.nan
 
 
 class ScaleKeeper:
@@ -67,10 +69,20 @@ class ScaleKeeper:
         self._steadier = Steadier()
         self._tracker = ScaleTracker()
         self._kept: tuple[object, ...] = ()
+        self._shift = math.nan
         self._intrinsics: Intrinsics | None = None
         self._report: ScaleReport | None = None
         self._detail = ''
         self._pose_source = self._pose_problem = ''
+
+    def expected_shift(self, settings: NodeSettings) -> float:
+        """The b / a that the next frame's predicted disparity may have; NaN if nothing tells.
+
+        Waits for no frame that is being worked on.
+        """
+        if settings.references() or settings.steady:
+            return self._shift
+        return settings.disparity_shift / settings.disparity_scale
 
     @property
     def report(self) -> ScaleReport | None:
@@ -147,7 +159,8 @@ class ScaleKeeper:
         with self._lock:
             if disparity is None or not known:
                 self._report = None
-                return Scaled(disparity, FrameScale.of(settings))
+                scale = FrameScale.of(settings)
+                return Scaled(disparity, scale, scale.b / scale.a)
             stamp = stamp_ns(frame)
             core = self._history.at(stamp) if sharp else None
             if core is not None:
@@ -158,7 +171,9 @@ class ScaleKeeper:
                 scale = self._measure(entry, normals)
             else:
                 self._report = None
-            return _steadied(entry.disparity, scale, entry.steady)
+            scaled = _steadied(entry.disparity, scale, entry.steady)
+            self._shift = scaled.shift
+            return scaled
 
     def _next(self, frame: Frame, stamp: int, disparity: Float32Array) -> Predicted:
         settings = frame.settings
@@ -236,6 +251,7 @@ class ScaleKeeper:
         self._aligner.reset()
         self._steadier.reset()
         self._tracker.reset(reason)
+        self._shift = math.nan
         self._detail = ''
 
 
@@ -263,4 +279,6 @@ def _steadied(disparity: Float32Array, scale: FrameScale, steady: SteadyMap) -> 
     """The steady disparity. What was measured is of the predicted one; parameters are not."""
     if scale.is_measured:
         scale = FrameScale(*steady.scale(scale.a, scale.b), scale.state)
-    return Scaled(steady.apply(disparity), scale)
+    # a (gain d + offset) + b is proportional to d plus this.
+    shift = (steady.offset + scale.b / scale.a) / steady.gain
+    return Scaled(steady.apply(disparity), scale, shift)

@@ -23,7 +23,15 @@ from lotus2_ros.runtime.sharpening import SharpenJob
 from lotus2_ros.runtime.split_stages import SplitStages
 from lotus2_ros.runtime.stages import CoreState, Stages
 from lotus2_ros.settings import ModelSettings
-from lotus2_ros.types import DEPTH, NORMALS, AnyArray, Float32Array, Prediction, UInt8Array
+from lotus2_ros.types import (
+    DEPTH,
+    NORMALS,
+    AnyArray,
+    EdgeSearch,
+    Float32Array,
+    Prediction,
+    UInt8Array,
+)
 
 
 class Lotus2Predictor:
@@ -298,6 +306,7 @@ class Lotus2Predictor:
         state: CoreState,
         output_size: Size | None = None,
         tasks: Sequence[str] | None = None,
+        search: EdgeSearch | None = None,
     ) -> Prediction:
         """Decode a state, which may be decoded again, or sharpened, afterwards.
 
@@ -305,13 +314,15 @@ class Lotus2Predictor:
             state: see `run_core`.
             output_size: height and width of the result; None is the image's own.
             tasks: which of the state's tasks; None is all.
+            search: for pixels that fly, in disparity; None is none.
 
         Raises:
             SettingsError: the state does not hold a task.
         """
         if tasks is not None:
             state = state.only(check_tasks(tasks, tuple(state.latents)))
-        return self._stages.decode([state], chosen_size(output_size, state.input_size)).result()[0]
+        size = chosen_size(output_size, state.input_size)
+        return self._stages.decode([state], size, search).result()[0]
 
     def sharpen(
         self,

@@ -190,7 +190,7 @@ class _Download:
     def __call__(self, latent: Tensor) -> Picture:
         if self._untaken is not None:
             self._untaken()  # before its bytes are overwritten
-        self._recording(latent)
+        drawn = self._recording(latent).clone()[None]  # the next replay of any may overwrite it
         self._written.record()
         found: list[Float32Array] = []
 
@@ -202,4 +202,4 @@ class _Download:
             return found[0]
 
         self._untaken = values
-        return Picture(values, lambda: bool(found) or self._written.query())
+        return Picture(values, lambda: bool(found) or self._written.query(), drawn)

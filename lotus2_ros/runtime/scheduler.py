@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from lotus2_ros.errors import SettingsError
 from lotus2_ros.model.flow import MAX_STEPS
-from lotus2_ros.types import Prediction, UInt8Array
+from lotus2_ros.types import EdgeSearch, Prediction, UInt8Array
 
 REQUEST_PERIOD_S = 1.0
 """A frame sharpened on request under full load should be ready after about this long."""
@@ -57,6 +57,7 @@ class Predictor(Protocol):
         state: Any,
         output_size: tuple[int, int] | None = None,
         tasks: Sequence[str] | None = None,
+        search: EdgeSearch | None = None,
     ) -> Prediction:
         """Decode a state."""
 
@@ -77,6 +78,7 @@ class FrameJob:
         sharp_tasks: wanted from the sharpener, should this frame be sharpened.
         max_side: longest side the network sees, in pixels; 0 is the model's own limit.
         output_size: height and width of the results; None is the image's own.
+        search: for pixels that fly in the core's disparity; None is none.
         context: anything; handed back with the results.
     """
 
@@ -86,6 +88,7 @@ class FrameJob:
     sharp_tasks: tuple[str, ...] = ()
     max_side: int = 0
     output_size: tuple[int, int] | None = None
+    search: EdgeSearch | None = None
     context: Any = None
 
 
@@ -236,7 +239,7 @@ class TwoRateScheduler:
         state = self._predictor.run_core(frame.rgb, sorted(wanted), frame.max_side)
         prediction = Prediction(disparity=None, normals=None)
         if frame.tasks:
-            prediction = self._predictor.finish(state, frame.output_size, frame.tasks)
+            prediction = self._predictor.finish(state, frame.output_size, frame.tasks, frame.search)
         self._emit(frame, prediction, False)
         if sharpen:
             self._failed = Failure(frame, sharp=True)

@@ -12,7 +12,7 @@ from lotus2_ros.model.tasks import TASKS
 from lotus2_ros.runtime.preprocess import Size
 from lotus2_ros.runtime.stages import CoreState, Decoding, Sharpening, Stages, Step
 from lotus2_ros.runtime.timing import Clock, StageClock
-from lotus2_ros.types import Float32Array, Prediction, UInt8Array
+from lotus2_ros.types import EdgeSearch, Float32Array, Prediction, UInt8Array
 
 
 class SplitStages(Sharpening):
@@ -86,12 +86,17 @@ class SplitStages(Sharpening):
         part = self._sharpeners[name]
         return part.begin(name, _brought(latent, part), step, clock)
 
-    def decode(self, states: list[CoreState], size: Size) -> Decoding:
-        """See `Stages`."""
+    def decode(
+        self, states: list[CoreState], size: Size, search: EdgeSearch | None = None
+    ) -> Decoding:
+        """See `Stages`; there is no search where it would need what two devices hold."""
         places = self._sharpeners if states[0].sharpen_steps else self._cores
+        parts = _by_part(states[0].latents, places)
         begun = {
-            part: part.decode([state.only(names) for state in states], size)
-            for part, names in _by_part(states[0].latents, places).items()
+            part: part.decode(
+                [state.only(names) for state in states], size, search if len(parts) == 1 else None
+            )
+            for part, names in parts.items()
         }
         clocks = {part: states[0].clock.of(part) for part in self.parts}
         return _SplitDecoding(begun, clocks, set(self._cores.values()))

@@ -16,9 +16,10 @@ from lotus2_ros.model.latents import decode_latents, encode_images, pack
 from lotus2_ros.model.loading import Lotus2Model
 from lotus2_ros.model.tasks import TASKS
 from lotus2_ros.runtime.device import computing_on
+from lotus2_ros.runtime.flying_pixels import flying_pixels
 from lotus2_ros.runtime.preprocess import Size, fitted, prepare_image, read_picture
 from lotus2_ros.runtime.timing import Clock, StageClock
-from lotus2_ros.types import DEPTH, NORMALS, Float32Array, Prediction, UInt8Array
+from lotus2_ros.types import DEPTH, NORMALS, EdgeSearch, Float32Array, Prediction, UInt8Array
 
 
 @dataclass(slots=True)
@@ -62,10 +63,12 @@ class Picture(NamedTuple):
     Attributes:
         values: gives them, (B, H, W, C) in the host's memory; waits where they are not there yet.
         ended: whether they are.
+        drawn: the same on the device.
     """
 
     values: Callable[[], Float32Array]
     ended: Callable[[], bool]
+    drawn: Tensor
 
 
 class Decoding(Protocol):
@@ -190,15 +193,27 @@ class Stages(Sharpening):
             for i, image in enumerate(images)
         ]
 
-    def decode(self, states: list[CoreState], size: Size) -> Decoding:
-        """Begin to decode states of one working size to results of an output size."""
+    def decode(
+        self, states: list[CoreState], size: Size, search: EdgeSearch | None = None
+    ) -> Decoding:
+        """Begin to decode states of one working size to results of an output size.
+
+        Args:
+            states: with the same tasks.
+            size: of the results.
+            search: for flying pixels in disparity, if that is among them; None is none.
+        """
         clock = self.clock()
         pictures: dict[str, Picture] = {}
         with torch.inference_mode(), computing_on(self.device):
             for name in states[0].latents:
                 latent = torch.cat([state.latents[name] for state in states])
                 pictures[name] = self.picture(name, latent, size, clock)
-        return _Decoding(states, pictures, (states[0].clock.of(self), clock))
+            flying = None
+            if search is not None and DEPTH in pictures:
+                with clock.stage('edges'):
+                    flying = _flying(pictures, search)
+        return _Decoding(states, pictures, (states[0].clock.of(self), clock), flying)
 
     def reconstruct(self, disparity: Float32Array, sizes: list[Size]) -> Float32Array:
         """A map (H, W) of 0 to 1 through the autoencoder at the working size, and back."""
@@ -236,11 +251,17 @@ class Stages(Sharpening):
             decoded = decode_latents(self.model.vae, latent)  # (B, 3, 8h, 8w)
         with clock.stage('postprocess'):
             value = read_picture(decoded, TASKS[name], size)  # (B, C, H, W)
-            values: Float32Array = value.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        return Picture(lambda: values, lambda: True)
+            drawn = value.permute(0, 2, 3, 1).contiguous()
+            values: Float32Array = drawn.cpu().numpy()
+        return Picture(lambda: values, lambda: True, drawn)
 
     def forget(self) -> None:
         """Let go of what was kept to be faster, and its memory: here nothing."""
+
+
+def _flying(pictures: dict[str, Picture], search: EdgeSearch) -> Tensor:
+    normals = pictures[NORMALS].drawn if NORMALS in pictures else None
+    return flying_pixels(pictures[DEPTH].drawn[..., 0], normals, search)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +271,7 @@ class _Decoding:
     states: list[CoreState]
     pictures: dict[str, Picture]
     clocks: tuple[StageClock, StageClock]
+    flying: Tensor | None
 
     def ended(self) -> bool:
         """See `Decoding`."""
@@ -258,6 +280,7 @@ class _Decoding:
     def result(self) -> list[Prediction]:
         """See `Decoding`."""
         values = {name: picture.values() for name, picture in self.pictures.items()}
+        flying = None if self.flying is None else self.flying.cpu().numpy()
         before, decoding = (clock.seconds() for clock in self.clocks)
         timings = before | decoding
         timings['total'] = sum(timings.values())
@@ -267,6 +290,7 @@ class _Decoding:
                 normals=values[NORMALS][i] if NORMALS in values else None,
                 sharpen_steps=state.sharpen_steps,
                 timings=dict(timings),
+                flying=None if flying is None else flying[i],
             )
             for i, state in enumerate(self.states)
         ]

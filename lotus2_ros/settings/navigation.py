@@ -38,6 +38,12 @@ class NavigationSettings(Settings):
         minimum=0.1,
         maximum=45.0,
     )
+    edge_search: str = setting(
+        'auto',
+        "Flying pixels are looked for by the model's process or by the node; auto is the model's"
+        ' where it has a GPU',
+        choices=('auto', 'model', 'node'),
+    )
     nav_max_points: int = setting(
         20000,
         'Most points of ~/points/nav: voxels grow until it is met',

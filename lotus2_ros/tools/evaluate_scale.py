@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ from lotus2_ros.geometry.scale.scan_memory import Drive, ScanMemory
 from lotus2_ros.geometry.scale.tracker import ScaleReport, ScaleState, ScaleTracker
 from lotus2_ros.geometry.scale.transition import NoTransition
 from lotus2_ros.geometry.tracking import track_features
+from lotus2_ros.ros.edge_search import SHIFT_TOLERANCE
 from lotus2_ros.ros.pictures import grey_of, picture_size
 from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.settings import NodeSettings
@@ -208,6 +210,7 @@ def judge(frames: Any, modes: Sequence[str]) -> dict[str, dict[str, Any]]:
                 metric = _metric(frame.disparity, report.a, report.b)
                 row |= depth_figures(metric, frame.depth)
                 row['oracle_abs_rel'] = oracle
+                row['shift'] = report.b / report.a
             mode.rows.append(row)
         earlier = [frame, *earlier][:_EARLIER]
     return {name: _summary(mode.rows) for name, mode in tracked.items()}
@@ -258,21 +261,31 @@ def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
         'images': len(rows),
         'locked': sum(row['state'] == ScaleState.LOCKED.value for row in rows) / len(rows),
         'figures': figures,
+        'shift_kept': _shift_kept(rows),
         'reasons': dict(Counter(row['reason'] for row in rows if row['reason'])),
         'rows': rows,
     }
 
 
+def _shift_kept(rows: list[dict[str, Any]]) -> float:
+    """Share of images whose b / a the edge search could have taken from the image before."""
+    shifts = [row.get('shift', math.nan) for row in rows]
+    # NaN compares false.
+    kept = [abs(one - other) <= SHIFT_TOLERANCE for one, other in pairwise(shifts)]
+    return float(np.mean(kept))
+
+
 def table(results: dict[str, dict[str, Any]]) -> str:
     """Markdown, a mode in each row."""
     lines = [
-        '| scale mode | locked | metric AbsRel | oracle AbsRel | metric / oracle |',
-        '| --- | --- | --- | --- | --- |',
+        '| scale mode | locked | metric AbsRel | oracle AbsRel | metric / oracle | b / a kept |',
+        '| --- | --- | --- | --- | --- | --- |',
     ]
     for mode, result in results.items():
         figures = result['figures']
         cells = [mode, f'{result["locked"]:.0%}']
         for name, form in (('abs_rel', '.3f'), ('oracle_abs_rel', '.3f'), ('ratio', '.2f')):
             cells.append(format(figures[name], form) if figures else '')
+        cells.append(f'{result["shift_kept"]:.0%}')
         lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines)

@@ -12,7 +12,7 @@ import numpy as np
 
 from lotus2_ros.errors import ImageError, SettingsError, WorkerError
 from lotus2_ros.settings import ModelSettings, NodeSettings
-from lotus2_ros.types import UInt8Array
+from lotus2_ros.types import EdgeSearch, UInt8Array
 from lotus2_ros.worker.listener import (
     WorkerCounters,
     WorkerListener,
@@ -141,6 +141,7 @@ class WorkerClient:
         sharp_tasks: tuple[str, ...] = (),
         max_side: int = 0,
         output_size: tuple[int, int] | None = None,
+        search: EdgeSearch | None = None,
         context: Any = None,
     ) -> bool:
         """Send the frame begun last; it replaces one of its stream that still waits.
@@ -150,6 +151,8 @@ class WorkerClient:
             sharp_tasks: wanted in a sharpened result, if this frame is sharpened.
             max_side: longest side in pixels the model sees; 0 is the model's own limit.
             output_size: (height, width) of the results, at most the image's; None is the image's.
+            search: for pixels that fly, in the core's disparity; its numbers are finite. None is
+                none.
             context: any object; handed back with the results of this frame.
 
         Returns:
@@ -182,6 +185,7 @@ class WorkerClient:
             sharp_tasks=sharp_tasks,
             max_side=max_side,
             output_size=output_size,
+            search=search,
             context=context,
         )
 
@@ -194,6 +198,7 @@ class WorkerClient:
         max_side: int = 0,
         output_size: tuple[int, int] | None = None,
         stream: int = 0,
+        search: EdgeSearch | None = None,
         context: Any = None,
     ) -> bool:
         """Copy `rgb` (H, W, 3) uint8 into shared memory and send it.
@@ -217,6 +222,7 @@ class WorkerClient:
             sharp_tasks=sharp_tasks,
             max_side=max_side,
             output_size=output_size,
+            search=search,
             context=context,
         )
 

@@ -16,7 +16,7 @@ from lotus2_ros.errors import DeviceError, Lotus2Error, SettingsError, WorkerErr
 from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.runtime.scheduler import FrameJob, TwoRateScheduler
 from lotus2_ros.settings.model import AUTO, BESIDE, BETWEEN, ModelSettings
-from lotus2_ros.types import Float32Array, Prediction
+from lotus2_ros.types import EdgeSearch, Float32Array, Prediction
 from lotus2_ros.worker.channel import Channel
 from lotus2_ros.worker.faults import NON_FINITE_LIMIT, classify
 from lotus2_ros.worker.inbox import Inbox
@@ -148,6 +148,7 @@ class Engine:
                 sharp_tasks=frame.sharp_tasks,
                 max_side=frame.max_side,
                 output_size=(frame.output_height, frame.output_width),
+                search=EdgeSearch(*frame.search) if frame.search else None,
                 context=Ticket(frame, self._retired.append),
             )
         return job
@@ -167,8 +168,10 @@ class Engine:
             width,
             disparity=prediction.disparity is not None,
             normals=prediction.normals is not None,
+            flying=prediction.flying is not None,
         )
-        for view, array in zip(views, (prediction.disparity, prediction.normals), strict=True):
+        parts = (prediction.disparity, prediction.normals, prediction.flying)
+        for view, array in zip(views, parts, strict=True):
             if view is not None and array is not None:
                 np.copyto(view, array)
         timings = {
@@ -195,6 +198,7 @@ class Engine:
                 width=width,
                 disparity=prediction.disparity is not None,
                 normals=prediction.normals is not None,
+                flying=prediction.flying is not None,
                 sharp=sharp,
                 sharpen_steps=prediction.sharpen_steps,
                 timings=timings,

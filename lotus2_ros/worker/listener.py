@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from lotus2_ros.types import Float32Array
+from lotus2_ros.types import BoolArray, Float32Array
 
 WorkerState = Literal['stopped', 'loading', 'ready', 'recovering', 'failed']
 """stopped: no process, start() is allowed. loading: first load. ready: frames are accepted.
@@ -21,6 +21,7 @@ class WorkerResult:
         disparity: (H, W) float32 in shared memory, read-only, see `Prediction.disparity`; None if
             the task was not asked for. Copy what must outlive the callback.
         normals: (H, W, 3) float32 in shared memory, read-only, see `Prediction.normals`, or None.
+        flying: (H, W) bool in shared memory, read-only, see `Prediction.flying`, or None.
         sharp: True for a sharpened result; its frame had a core result before.
         sharpen_steps: rectified-flow steps behind it; 0 for a core result.
         timings: stage name to seconds: the model's own stages, 'model' (their sum), 'worker' (frame
@@ -30,6 +31,7 @@ class WorkerResult:
 
     disparity: Float32Array | None
     normals: Float32Array | None
+    flying: BoolArray | None
     sharp: bool
     sharpen_steps: int
     timings: dict[str, float]

@@ -42,7 +42,8 @@ class UseRing:
 class Frame:
     """To the worker: an image of a stream (a camera) waits in a slot.
 
-    `output_height` and `output_width` are those of the results.
+    `output_height` and `output_width` are those of the results; `search` is empty or the values of
+    an `EdgeSearch`.
     """
 
     sequence: int
@@ -56,6 +57,7 @@ class Frame:
     max_side: int
     output_height: int
     output_width: int
+    search: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ class Result:
     width: int
     disparity: bool
     normals: bool
+    flying: bool
     sharp: bool
     sharpen_steps: int
     timings: dict[str, float]
@@ -238,6 +241,8 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
         return value
     if hint == tuple[str, ...] and type(value) is list and all(type(i) is str for i in value):
         return tuple(value)
+    if hint == tuple[float, ...] and type(value) is list:
+        return tuple(_checked(name, item, float) for item in value)
     if hint == dict[str, Any] and type(value) is dict:
         return value
     if hint == dict[str, float] and type(value) is dict:

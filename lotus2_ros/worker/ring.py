@@ -12,11 +12,12 @@ import fcntl
 import mmap
 import os
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from lotus2_ros.errors import ImageError, WorkerError
-from lotus2_ros.types import Float32Array, UInt8Array
+from lotus2_ros.types import BoolArray, Float32Array, UInt8Array
 from lotus2_ros.worker.host_memory import available_bytes
 
 IMAGE_SLOTS = 4
@@ -54,12 +55,12 @@ class RingLayout:
 
     @classmethod
     def for_pixels(cls, pixels: int, result_channels: int, streams: int = 1) -> RingLayout:
-        """For images of up to `pixels` and that many float32 `result_channels` a pixel."""
+        """For images of up to `pixels`, that many float32 `result_channels` a pixel, and a mask."""
         return cls(
             IMAGE_SLOTS + FURTHER_SLOTS * (streams - 1),
             _rounded_up(pixels * 3),
             RESULT_SLOTS,
-            _rounded_up(pixels * 4 * result_channels),
+            _rounded_up(pixels * (4 * result_channels + 1)),
         )
 
     @property
@@ -87,6 +88,20 @@ def check_image_size(height: int, width: int) -> None:
             f'image of {width}x{height}: sides must be at least 1 px and the area at most'
             f' {MAX_IMAGE_PIXELS} px'
         )
+
+
+class ResultViews(NamedTuple):
+    """What lies in a result slot.
+
+    Attributes:
+        disparity: (H, W) float32, or None.
+        normals: (H, W, 3) float32, or None.
+        flying: (H, W) bool, or None.
+    """
+
+    disparity: Float32Array | None
+    normals: Float32Array | None
+    flying: BoolArray | None
 
 
 class Ring:
@@ -124,27 +139,34 @@ class Ring:
         return flat.reshape(height, width, 3)
 
     def result(
-        self, slot: int, height: int, width: int, *, disparity: bool, normals: bool
-    ) -> tuple[Float32Array | None, Float32Array | None]:
-        """Views of a result slot: disparity first, then normals, each only if asked for.
-
-        Returns:
-            (height, width) and (height, width, 3) float32, or None.
+        self,
+        slot: int,
+        height: int,
+        width: int,
+        *,
+        disparity: bool,
+        normals: bool,
+        flying: bool = False,
+    ) -> ResultViews:
+        """Views of a result slot, each only if asked for.
 
         Raises:
             WorkerError: no such slot, or too small a one.
         """
-        if not disparity and not normals:
-            return None, None
+        if not (disparity or normals or flying):
+            return ResultViews(None, None, None)
         layout = self.layout
         pixels = height * width
         count = pixels * (disparity + 3 * normals)
-        self._check(slot, layout.result_slots, min(height, width), count * 4, layout.result_bytes)
+        size = count * 4 + pixels * flying
+        self._check(slot, layout.result_slots, min(height, width), size, layout.result_bytes)
         offset = layout.image_slots * layout.image_bytes + slot * layout.result_bytes
         flat = np.frombuffer(self._memory, np.float32, count, offset)
-        return (
+        mask = np.frombuffer(self._memory, np.bool_, pixels * flying, offset + count * 4)
+        return ResultViews(
             flat[:pixels].reshape(height, width) if disparity else None,
             flat[count - 3 * pixels :].reshape(height, width, 3) if normals else None,
+            mask.reshape(height, width) if flying else None,
         )
 
     def _check(self, slot: int, slots: int, side: int, size: int, capacity: int) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from lotus2_ros.errors import WorkerError
 from lotus2_ros.settings import ModelSettings
-from lotus2_ros.types import DEPTH, NORMALS, UInt8Array
+from lotus2_ros.types import DEPTH, NORMALS, EdgeSearch, UInt8Array
 from lotus2_ros.worker.ledger import FrameLedger
 from lotus2_ros.worker.listener import WorkerCounters, WorkerListener, WorkerResult
 from lotus2_ros.worker.messages import (
@@ -106,6 +106,7 @@ class Session:
         sharp_tasks: tuple[str, ...],
         max_side: int,
         output_size: tuple[int, int] | None,
+        search: EdgeSearch | None,
         context: Any,
     ) -> bool:
         """See `WorkerClient.commit_frame`; arguments are checked already."""
@@ -126,6 +127,7 @@ class Session:
                 max_side=max_side,
                 output_height=height,
                 output_width=width,
+                search=search or (),
             )
             try:
                 self._channel.send(message)
@@ -176,21 +178,20 @@ class Session:
             else:
                 entry = self._ledger.answer(message.sequence)
             ring = self._ledger.ring(message.ring)
-        disparity, normals = ring.result(
+        views = ring.result(
             message.slot,
             message.height,
             message.width,
             disparity=message.disparity,
             normals=message.normals,
+            flying=message.flying,
         )
-        for view in (disparity, normals):
+        for view in views:
             if view is not None:
                 view.flags.writeable = False
         self._tally.add('sharp_results' if message.sharp else 'results')
         timings = {**message.timings, 'total': time.monotonic() - entry.sent_s}
-        result = WorkerResult(
-            disparity, normals, message.sharp, message.sharpen_steps, timings, entry.context
-        )
+        result = WorkerResult(*views, message.sharp, message.sharpen_steps, timings, entry.context)
         try:
             self._listener.on_result(result)
         except Exception:

@@ -206,7 +206,7 @@ def test_a_signal_in_the_middle_of_work_ends_it_in_order(number):
     ]
     try:
         for player in players:
-            assert 'playing' in player.stdout.readline()
+            assert any('playing' in line for line in player.stdout)
         for player in players:
             time.sleep(0.11)
             player.send_signal(number)

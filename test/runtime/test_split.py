@@ -220,9 +220,9 @@ class Apart(Stages):
         self.under_way = True
         return Step(super().begin(name, latent, step, clock).latent, lambda: not self.under_way)
 
-    def decode(self, states, size) -> Decoding:
+    def decode(self, states, size, search=None) -> Decoding:
         self.under_way = True
-        begun = super().decode(states, size)
+        begun = super().decode(states, size, search)
         return Held(begun, self)
 
 

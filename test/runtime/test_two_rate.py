@@ -52,8 +52,8 @@ class Bench:
         self.events.append('core')
         return self._predictor.run_core(rgb, tasks, max_side)
 
-    def finish(self, state, output_size=None, tasks=None):
-        return self._predictor.finish(state, output_size, tasks)
+    def finish(self, state, output_size=None, tasks=None, search=None):
+        return self._predictor.finish(state, output_size, tasks, search)
 
     def sharpen(self, state, steps, tasks=None, *, beside=False):
         job = self._predictor.sharpen(state, steps, tasks, beside=beside)

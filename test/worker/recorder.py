@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lotus2_ros.settings import ModelSettings
-from lotus2_ros.types import Float32Array
+from lotus2_ros.types import BoolArray, Float32Array
 from lotus2_ros.worker.client import WorkerClient, WorkerResult, WorkerState
 
 
@@ -23,6 +23,7 @@ class Kept:
 
     disparity: Float32Array | None
     normals: Float32Array | None
+    flying: BoolArray | None
     sharp: bool
     sharpen_steps: int
     timings: dict[str, float]
@@ -46,6 +47,7 @@ class Recorder:
         kept = Kept(
             None if result.disparity is None else result.disparity.copy(),
             None if result.normals is None else result.normals.copy(),
+            None if result.flying is None else result.flying.copy(),
             result.sharp,
             result.sharpen_steps,
             result.timings,

@@ -32,6 +32,7 @@ _BY_HINT: dict[Any, st.SearchStrategy[Any]] = {
     str: _text,
     bool: st.booleans(),
     tuple[str, ...]: st.lists(_text, max_size=3).map(tuple),
+    tuple[float, ...]: st.lists(_number, max_size=3).map(tuple),
     dict[str, float]: st.dictionaries(_text, _number, max_size=3),
     dict[str, Any]: st.dictionaries(_text, _json, max_size=3),
 }

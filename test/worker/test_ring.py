@@ -29,23 +29,33 @@ def two_sides(layout: RingLayout) -> tuple[Ring, Ring]:
     return ours, Ring(1, layout, descriptor)
 
 
-@given(st.integers(1, 60), st.integers(1, 60), st.booleans(), st.booleans())
+@given(st.integers(1, 60), st.integers(1, 60), st.booleans(), st.booleans(), st.booleans())
 def test_both_sides_see_the_same_bytes_and_slots_do_not_overlap(
-    height: int, width: int, disparity: bool, normals: bool
+    height: int, width: int, disparity: bool, normals: bool, flying: bool
 ) -> None:
     layout = RingLayout.for_pixels(height * width, disparity + 3 * normals)
     ours, theirs = two_sides(layout)
     for slot in range(layout.image_slots):
         ours.image(slot, height, width)[:] = slot + 1
     for slot in range(layout.result_slots):
-        views = theirs.result(slot, height, width, disparity=disparity, normals=normals)
-        for number, view in enumerate(views):
+        views = theirs.result(
+            slot, height, width, disparity=disparity, normals=normals, flying=flying
+        )
+        for number, view in enumerate(views[:2]):
             if view is not None:
                 view[:] = 10 * slot + number
+        if views.flying is not None:
+            views.flying[:] = slot % 2
     for slot in range(layout.image_slots):
         assert (theirs.image(slot, height, width) == slot + 1).all()
     for slot in range(layout.result_slots):
-        depth, normal = ours.result(slot, height, width, disparity=disparity, normals=normals)
+        depth, normal, mask = ours.result(
+            slot, height, width, disparity=disparity, normals=normals, flying=flying
+        )
+        assert (mask is not None) == flying
+        if mask is not None:
+            assert mask.shape == (height, width)
+            assert (mask == slot % 2).all()
         assert (depth is not None) == disparity
         assert (normal is not None) == normals
         if depth is not None:

@@ -16,7 +16,7 @@ from recorder import Recorder, ignore, make_client, settle
 
 from lotus2_ros.errors import ImageError, SettingsError, WorkerError
 from lotus2_ros.settings import ModelSettings
-from lotus2_ros.types import TASKS
+from lotus2_ros.types import TASKS, EdgeSearch
 from lotus2_ros.worker.client import WorkerClient, WorkerResult
 
 Image = NDArray[np.uint8]
@@ -44,6 +44,32 @@ def one_result(client: WorkerClient, recorder: Recorder, image: Image, **options
     count = len(recorder.core()) + len(recorder.errors)
     assert client.submit(image, **{'tasks': TASKS, **options})  # type: ignore[arg-type]
     recorder.wait(lambda: len(recorder.core()) + len(recorder.errors) > count)
+
+
+def test_flying_pixels_are_those_that_the_predictor_finds(
+    worker: tuple[WorkerClient, Recorder], tiny_model: Path, photo: Image
+) -> None:
+    from lotus2_ros.runtime import Lotus2Predictor
+
+    client, recorder = worker
+    search = EdgeSearch(0.05, 1.02, 45.0, 60.0, 60.0, photo.shape[1] / 2, photo.shape[0] / 2)
+    predictor = Lotus2Predictor.from_pretrained(str(tiny_model), device='cpu', cpu_threads=1)
+    expected = predictor.finish(predictor.run_core(photo), search=search).flying
+    assert expected is not None
+    assert 0 < expected.sum() < expected.size
+    client.configure(sharpen_rate_hz=100.0, sharpen_steps=1)
+    for wanted, tasks, found in ((search, TASKS, True), (search, ('normals',), False)):
+        one_result(client, recorder, photo, tasks=tasks, search=wanted)
+        flying = recorder.core()[-1].flying
+        assert (flying is not None) == found
+        if flying is not None:
+            np.testing.assert_array_equal(flying, expected)
+    one_result(client, recorder, photo, sharp_tasks=TASKS, search=search)
+    recorder.wait(lambda: any(result.sharp for result in recorder.results))
+    # A sharpened disparity has a scale of its own.
+    assert [result.flying is None for result in recorder.results if result.sharp] == [True]
+    one_result(client, recorder, photo)
+    assert recorder.core()[-1].flying is None
 
 
 @pytest.mark.parametrize('tasks', [TASKS, ('depth',), ('normals',)])
