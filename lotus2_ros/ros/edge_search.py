@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
+from typing import TYPE_CHECKING
 
-from lotus2_ros.ros.camera import Camera
 from lotus2_ros.ros.plan import GEOMETRIC, Plan
 from lotus2_ros.settings import NodeSettings
 from lotus2_ros.types import BoolArray, EdgeSearch
+
+if TYPE_CHECKING:  # it needs ROS; this does not
+    from lotus2_ros.ros.camera import Camera
 
 MODEL, NODE = 'model', 'node'
 """Values of `edge_search` besides auto."""
