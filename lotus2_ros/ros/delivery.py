@@ -65,6 +65,7 @@ class Delivery(Closing):
         """Publish what was planned for this frame, under the stamp of its image."""
         start = time.monotonic()
         frame: Frame = result.context
+        self._scale.answered(frame)
         if frame.epoch != self._epoch():
             self._monitor.count('overtaken by a restart')
             return
@@ -103,6 +104,7 @@ class Delivery(Closing):
                 partial(self._leave_out, lane, done),
             )
         done.release()
+        self._scale.prepare(wait=True)
 
     def close(self) -> None:
         """Make no more messages; returns when none is under way."""
@@ -159,12 +161,14 @@ class Delivery(Closing):
         }
         self._timed(frame, stages, bool(kind))
 
-    def on_dropped(self, context: Any, cause: str) -> None:  # noqa: ARG002 (the listener's shape)
+    def on_dropped(self, context: Any, cause: str) -> None:
         """Count it: a newer image replaced this one, or the worker was lost."""
+        self._scale.answered(context)
         self._monitor.count(cause)
 
-    def on_frame_error(self, context: Any, message: str) -> None:  # noqa: ARG002
+    def on_frame_error(self, context: Any, message: str) -> None:
         """Count and log it; the worker lives on."""
+        self._scale.answered(context)
         self._monitor.count('frame failed')
         self._report(f'the model cannot work on this image: {message}')
 

@@ -22,6 +22,7 @@ from lotus2_ros.ros.pictures import grey_of, picture_size
 from lotus2_ros.ros.plan import POINTS, Plan, make_plan
 from lotus2_ros.ros.problems import ProblemLog
 from lotus2_ros.ros.products import Frame
+from lotus2_ros.ros.scale import ScaleKeeper
 from lotus2_ros.ros.stamps import STAMP_REMEDY, StampGate
 from lotus2_ros.settings import NodeSettings
 from lotus2_ros.types import TASKS, UInt8Array
@@ -49,7 +50,7 @@ class Intake:
         now_ns: the node's clock.
         simulated: tells whether that clock is simulated time.
         clock_reset: told that the camera's clock was set back.
-        expected_shift: gives b / a that the next frame may have.
+        scale: told which frames the model works on.
         log: takes one line about an image that cannot be used.
     """
 
@@ -65,7 +66,7 @@ class Intake:
         now_ns: Callable[[], int],
         simulated: Callable[[], bool],
         clock_reset: Callable[[], Any],
-        expected_shift: Callable[[NodeSettings], float],
+        scale: ScaleKeeper,
         log: Callable[[str], Any],
     ) -> None:
         self._client = client
@@ -77,7 +78,7 @@ class Intake:
         self._now_ns = now_ns
         self._simulated = simulated
         self._clock_reset = clock_reset
-        self._expected_shift = expected_shift
+        self._scale = scale
         self._problems = ProblemLog(log)
         self._gate = StampGate()
         self._content = ImageContent()
@@ -198,24 +199,32 @@ class Intake:
                 core,
                 self.camera,
                 size or (height, width),
-                shift=self._expected_shift(settings),
+                shift=self._scale.expected_shift(settings),
                 device=str(self._client.info.get('device', '')),
             ),
         )
         wanted_tasks = {*core.tasks, *sharp.tasks}
         if not core.tasks:
             self._client.request_sharpen()
-        accepted = self._client.commit_frame(
-            tasks=tuple(task for task in TASKS if task in wanted_tasks),
-            sharp_tasks=sharp.tasks,
-            max_side=settings.max_side,
-            output_size=size,
-            search=frame.search,
-            context=frame,
-        )
-        if accepted:
-            self._sharpen_requested = False
-        return None if accepted else 'worker lost'
+        accepted = False
+        self._scale.coming(frame)  # its result may be here before the next line
+        try:
+            accepted = self._client.commit_frame(
+                tasks=tuple(task for task in TASKS if task in wanted_tasks),
+                sharp_tasks=sharp.tasks,
+                max_side=settings.max_side,
+                output_size=size,
+                search=frame.search,
+                context=frame,
+            )
+        finally:
+            if not accepted:
+                self._scale.answered(frame)
+        if not accepted:
+            return 'worker lost'
+        self._sharpen_requested = False
+        self._scale.prepare(wait=False)
+        return None
 
     @property
     def _rectifier(self) -> Any:

@@ -13,13 +13,13 @@ from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.geometry.mounting import Mounting
 from lotus2_ros.geometry.scale.estimate import NoScale, ScaleEstimate
 from lotus2_ros.geometry.scale.filter import FilterNoise
-from lotus2_ros.geometry.scale.frame_alignment import FrameAligner, relation
+from lotus2_ros.geometry.scale.frame_alignment import Carried, FrameAligner, relation
 from lotus2_ros.geometry.scale.fusion import fuse
 from lotus2_ros.geometry.scale.steady import Steadier, SteadyMap
 from lotus2_ros.geometry.scale.tracker import ScaleReport, ScaleTracker
 from lotus2_ros.geometry.scale.transition import NoTransition
 from lotus2_ros.ros.products import Frame, FrameScale
-from lotus2_ros.ros.scale_history import Predicted, PredictionHistory
+from lotus2_ros.ros.scale_history import FramesUnderWay, Predicted, PredictionHistory
 from lotus2_ros.ros.scale_readings import stamp_ns
 from lotus2_ros.ros.scale_sources import ScaleSources
 from lotus2_ros.settings import NodeSettings
@@ -66,6 +66,8 @@ class ScaleKeeper:
         self._count = count
         self._lock = threading.Lock()
         self._aligner = FrameAligner()
+        self._carried: Carried | None = None
+        self._coming = FramesUnderWay()
         self._steadier = Steadier()
         self._tracker = ScaleTracker()
         self._kept: tuple[object, ...] = ()
@@ -74,6 +76,30 @@ class ScaleKeeper:
         self._report: ScaleReport | None = None
         self._detail = ''
         self._pose_source = self._pose_problem = ''
+
+    def coming(self, frame: Frame) -> None:
+        """A frame goes to the model.
+
+        Args:
+            frame: the image's context.
+        """
+        self._coming.add(frame)
+
+    def answered(self, frame: Frame) -> None:
+        """It has a result now, or will have none."""
+        self._coming.remove(frame)
+
+    def prepare(self, *, wait: bool) -> None:
+        """Do while the model works what needs no prediction for the frame that it works on.
+
+        Args:
+            wait: for a result that is being worked on; else nothing is done beside one.
+        """
+        if self._lock.acquire(blocking=wait):
+            try:
+                self._prepare()
+            finally:
+                self._lock.release()
 
     def expected_shift(self, settings: NodeSettings) -> float:
         """The b / a that the next frame's predicted disparity may have; NaN if nothing tells.
@@ -175,12 +201,21 @@ class ScaleKeeper:
             self._shift = scaled.shift
             return scaled
 
+    def _prepare(self) -> None:
+        # Of several, all but the first will follow a prediction that is not there yet.
+        frame, newest = self._coming.only, self._history.newest
+        if frame is None or newest is None or stamp_ns(frame) <= newest.stamp:
+            return
+        self._carried = self._aligner.carry(frame.picture, _known(newest))
+        self._sources.prepare(frame)
+
     def _next(self, frame: Frame, stamp: int, disparity: Float32Array) -> Predicted:
         settings = frame.settings
         self._follow(frame, settings, stamp)
-        newest = self._history.newest
-        known = (newest.a, newest.b) if newest and math.isfinite(newest.a) else None
-        transition = self._aligner.update(disparity, frame.picture, known)
+        carried, self._carried = self._carried, None
+        transition = self._aligner.update(
+            disparity, frame.picture, _known(self._history.newest), carried
+        )
         steady = self._steadier.update(transition) if settings.steady else SteadyMap()
         # The result's memory is used again.
         entry = Predicted(stamp, frame, disparity.copy(), frame.picture, transition, steady)
@@ -252,7 +287,13 @@ class ScaleKeeper:
         self._steadier.reset()
         self._tracker.reset(reason)
         self._shift = math.nan
+        self._carried = None
         self._detail = ''
+
+
+def _known(newest: Predicted | None) -> tuple[float, float] | None:
+    """Scale and shift of a prediction, as far as there are any."""
+    return (newest.a, newest.b) if newest and math.isfinite(newest.a) else None
 
 
 def _sharpened(core: Predicted, disparity: Float32Array) -> Scaled:

@@ -135,6 +135,12 @@ class ReferenceFeeds:
                     problem = problem or NoScale('reference matches no image')
         return best or problem
 
+    def waiting(self, topic: str) -> Any | None:
+        """The newest reference on a topic that waits for its image; it goes on waiting."""
+        with self._lock:
+            messages = self._waiting[topic]
+            return messages[-1] if messages else None
+
     def pose_at(self, stamp: int, fixed_frame: str, sync_s: float) -> Float64Array | NoScale:
         """(4, 4), robot at a time [ns] -> fixed frame, between the two poses around it.
 

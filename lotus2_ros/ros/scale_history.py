@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from dataclasses import dataclass
 
@@ -37,6 +38,30 @@ class Predicted:
     steady: SteadyMap
     a: float = float('nan')
     b: float = float('nan')
+
+
+class FramesUnderWay:
+    """Frames that the model has and that have no prediction yet; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._frames: set[Frame] = set()
+
+    def add(self, frame: Frame) -> None:
+        """Another one."""
+        with self._lock:
+            self._frames.add(frame)
+
+    def remove(self, frame: Frame) -> None:
+        """It is under way no longer, if it was."""
+        with self._lock:
+            self._frames.discard(frame)
+
+    @property
+    def only(self) -> Frame | None:
+        """The one there is; None where there are none or several."""
+        with self._lock:
+            return next(iter(self._frames)) if len(self._frames) == 1 else None
 
 
 class PredictionHistory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,9 @@ from lotus2_ros.geometry.ground_plane import GroundPlane
 from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.geometry.mounting import Mounting
 from lotus2_ros.geometry.projection import ray_map
+from lotus2_ros.geometry.rectification import Rectifier
 from lotus2_ros.geometry.rigid import inverse
-from lotus2_ros.geometry.scale.depth_source import depth_scale
+from lotus2_ros.geometry.scale.depth_source import DepthSamples, depth_samples, depth_scale
 from lotus2_ros.geometry.scale.estimate import NoScale, ScaleEstimate
 from lotus2_ros.geometry.scale.ground_source import ground_scale
 from lotus2_ros.geometry.scale.lidar_source import lidar_scale
@@ -40,6 +42,14 @@ from lotus2_ros.types import Float32Array
 Float64Array = NDArray[np.float64]
 
 
+class _Sampled(NamedTuple):
+    """What was read of a depth image last."""
+
+    message: Image
+    rectifier: Rectifier | None
+    samples: DepthSamples | NoScale
+
+
 @dataclass(eq=False)
 class ScaleSources:
     """Asks the feeds and the geometry.
@@ -61,6 +71,7 @@ class ScaleSources:
     _scans: ScanMemory = field(default_factory=ScanMemory, init=False)
     _scanned_by: tuple[object, ...] = field(default=(), init=False)
     _moved: Predicted | None = field(default=None, init=False)
+    _sampled: _Sampled | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._late_clouds = LateReferences(self.history)
@@ -75,6 +86,18 @@ class ScaleSources:
         self._late_clouds.clear()
         self._scans.clear()
         self._moved = None
+        self._sampled = None
+
+    def prepare(self, frame: Frame) -> None:
+        """Read ahead of time what is likely to be the reference of a frame.
+
+        Args:
+            frame: that has no prediction yet.
+        """
+        if 'depth' in frame.settings.references():
+            message = self.feeds.waiting(scale_feeds.DEPTH)
+            if message is not None:
+                self._samples(message, frame)
 
     def estimate(
         self, source: str, entry: Predicted, normals: Float32Array | None
@@ -109,13 +132,23 @@ class ScaleSources:
         # Registered means: seen from the same place. A driver that leaves the frame empty says so.
         if message.header.frame_id not in ('', entry.frame.header.frame_id):
             return NoScale('reference in another frame')
+        samples = self._samples(message, entry.frame)
+        return samples if isinstance(samples, NoScale) else depth_scale(entry.disparity, samples)
+
+    def _samples(self, message: Image, frame: Frame) -> DepthSamples | NoScale:
+        rectifier = frame.camera.rectifier if frame.camera else None
+        kept = self._sampled
+        if kept is not None and kept.message is message and kept.rectifier is rectifier:
+            return kept.samples
         depth = read_depth(message)
         if isinstance(depth, NoScale):
-            return depth
-        rectifier = entry.frame.camera.rectifier if entry.frame.camera else None
-        if rectifier is not None:
-            depth = rectifier.apply_to_depth(depth)
-        return depth_scale(entry.disparity, depth)
+            samples: DepthSamples | NoScale = depth
+        elif rectifier is not None:
+            samples = depth_samples(rectifier.apply_to_depth(depth))
+        else:
+            samples = depth_samples(depth)
+        self._sampled = _Sampled(message, rectifier, samples)
+        return samples
 
     def _points(self, newest: Predicted) -> ScaleEstimate | NoScale | None:
         settings = newest.frame.settings

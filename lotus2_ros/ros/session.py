@@ -108,7 +108,7 @@ class Session:
             now_ns=lambda: node.get_clock().now().nanoseconds,
             simulated=lambda: node.get_clock().ros_time_is_active,
             clock_reset=self._transforms.clear,
-            expected_shift=self.scale.expected_shift,
+            scale=self.scale,
             log=lambda text: logger.error(f'{self.image_topic}: {text}'),
         )
         self._image: Subscription[Any] | None = None

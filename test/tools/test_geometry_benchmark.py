@@ -25,6 +25,11 @@ def test_it_times_work_that_is_really_done_and_writes_it_down(tmp_path, capsys):
     parts = ('depth image', 'frame to frame', 'filter', 'edge mask')
     whole = figures['depth image: whole frame'][0]
     assert whole == pytest.approx(sum(figures[part][0] for part in parts))
+    parts = (
+        *('depth image, prepared', 'frame to frame, prepared', 'filter', 'edge mask, prepared'),
+    )
+    left = figures['depth image: after the model'][0]
+    assert left == pytest.approx(sum(figures[part][0] for part in parts))
 
 
 def test_every_source_finds_the_scale_of_its_scene():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,9 +53,60 @@ class DepthNoise:
         return np.sqrt((self.relative * r) ** 2 + self.quadratic**2 + (self.smallest * r * r) ** 2)
 
 
+class DepthSamples(NamedTuple):
+    """What is taken of a depth image, whatever is predicted for it; see `depth_samples`.
+
+    Attributes:
+        shape: (h, w) of the image.
+        row: (N,) of the pixels.
+        column: (N,) of the pixels.
+        inverse_depth: (N,) there [1/m].
+        sigma: (N,) standard deviation of it [1/m].
+    """
+
+    shape: tuple[int, int]
+    row: NDArray[np.intp]
+    column: NDArray[np.intp]
+    inverse_depth: Float64Array
+    sigma: Float64Array
+
+
+def depth_samples(
+    depth: NDArray[np.floating],
+    *,
+    noise: DepthNoise | None = None,
+    min_range: float = 0.05,
+    max_range: float = 50.0,
+    seed: int = 0,
+) -> DepthSamples | NoScale:
+    """Choose pixels of a depth image, away from its edges.
+
+    Args:
+        depth: (h, w) Z-depth [m]; NaN, 0, negative and infinite where unknown.
+        noise: None is `DepthNoise()`.
+        min_range: nearer depth is not used [m].
+        max_range: farther depth is not used [m].
+        seed: of the choice among many pixels.
+
+    Returns:
+        The samples, or why there are none: 'empty depth image', 'no valid depth'.
+    """
+    noise = noise or DepthNoise()
+    if depth.ndim != 2 or min(depth.shape) < 3:
+        return NoScale('empty depth image')
+    row, column = _grid(depth, min_range, max_range, seed)
+    if len(row) == 0:
+        return NoScale('no valid depth')
+    inverse_depth = 1.0 / depth[row, column].astype(np.float64)
+    sigma = noise.of_inverse(inverse_depth)
+    flat = _away_from_edges(depth, row, column, inverse_depth, sigma)
+    height, width = depth.shape
+    return DepthSamples((height, width), row[flat], column[flat], inverse_depth[flat], sigma[flat])
+
+
 def depth_scale(
     disparity: Float32Array,
-    depth: NDArray[np.floating],
+    depth: NDArray[np.floating] | DepthSamples,
     *,
     noise: DepthNoise | None = None,
     min_range: float = 0.05,
@@ -65,34 +117,34 @@ def depth_scale(
 
     Args:
         disparity: (H, W) predicted, NaN where unknown.
-        depth: (h, w) Z-depth [m]; NaN, 0, negative and infinite where unknown. Of any size, as
-            long as both images show the same view.
-        noise: None is `DepthNoise()`.
-        min_range: nearer depth is not used [m].
-        max_range: farther depth is not used [m].
-        seed: of the choice among many pixels.
+        depth: an image as `depth_samples` takes it, or what that gave for it, in which case it knew
+            of noise and ranges. Of any size, as long as both images show the same view.
+        noise: see `depth_samples`.
+        min_range: see there.
+        max_range: see there.
+        seed: see there.
 
     Returns:
         The estimate, or why there is none: 'empty depth image', 'depth image of another shape',
         'no valid depth', 'no prediction', 'too few samples', or what `fit_scale` says.
     """
-    noise = noise or DepthNoise()
-    if depth.ndim != 2 or min(depth.shape) < 3:
-        return NoScale('empty depth image')
+    found: DepthSamples | NoScale
+    if isinstance(depth, DepthSamples):
+        found = depth
+    else:
+        found = depth_samples(
+            depth, noise=noise, min_range=min_range, max_range=max_range, seed=seed
+        )
+    if isinstance(found, NoScale):
+        return found
+    shape, row, column, inverse_depth, sigma = found
     if disparity.ndim != 2 or min(disparity.shape) < 3:
         return NoScale('no prediction')
-    aspect = depth.shape[1] / depth.shape[0] * disparity.shape[0] / disparity.shape[1]
+    aspect = shape[1] / shape[0] * disparity.shape[0] / disparity.shape[1]
     # Sizes are rounded to pixels, which weighs in small images.
-    if abs(np.log(aspect)) > _ASPECT_WITHIN + 1.0 / min(*depth.shape, *disparity.shape):
+    if abs(np.log(aspect)) > _ASPECT_WITHIN + 1.0 / min(*shape, *disparity.shape):
         return NoScale('depth image of another shape')
-    row, column = _grid(depth, min_range, max_range, seed)
-    if len(row) == 0:
-        return NoScale('no valid depth')
-    inverse_depth = 1.0 / depth[row, column].astype(np.float64)
-    sigma = noise.of_inverse(inverse_depth)
-    flat = _away_from_edges(depth, row, column, inverse_depth, sigma)
-    row, column, inverse_depth, sigma = row[flat], column[flat], inverse_depth[flat], sigma[flat]
-    ratio = disparity.shape[1] / depth.shape[1], disparity.shape[0] / depth.shape[0]
+    ratio = disparity.shape[1] / shape[1], disparity.shape[0] / shape[0]
     # Pixels have their centres at whole numbers, in both sizes.
     pixels = np.column_stack([(column + 0.5) * ratio[0] - 0.5, (row + 0.5) * ratio[1] - 0.5])
     samples = sample_disparity(disparity, pixels, reach=_REACH * max(1.0, ratio[0]))

@@ -8,6 +8,8 @@ the share by which depth changes, is free of it.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +27,9 @@ _FEWEST = 50
 _ITERATIONS = 8
 _TUKEY = 4.685
 """Tukey's constant: 95% efficiency for normal errors (Huber and Ronchetti 2009)."""
+
+_SETTLED = 1e-4
+"""Change of the solution, relative to its largest number, with which the iteration ends."""
 
 _SETTLED_PX = 0.05
 """Of the flow: deviations below are its own noise [px]."""
@@ -44,18 +49,15 @@ def depth_after_motion(inverse_depth: Float32Array, flow: Float32Array) -> Float
     Returns:
         (H, W) float32 in the same unit, NaN where unknown; None if no motion explains the flow.
     """
-    height, width = inverse_depth.shape
-    focal = _FOCAL * width
-    rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    x = (columns - 0.5 * (width - 1)) / np.float32(focal)
-    y = (rows - 0.5 * (height - 1)) / np.float32(focal)
+    focal = _FOCAL * inverse_depth.shape[1]
+    x, y = _rays(*inverse_depth.shape)
     grid = (slice(None, None, _STRIDE), slice(None, None, _STRIDE))
     known = np.isfinite(inverse_depth[grid]) & (inverse_depth[grid] > 0.0)
     if np.count_nonzero(known) < _FEWEST:
         return None
     places = [image[grid][known].astype(np.float64) for image in (x, y, inverse_depth)]
-    target = np.concatenate([flow[grid][known][:, i].astype(np.float64) for i in range(2)]) / focal
-    motion = _robust(_design(*places), target, _SETTLED_PX / focal)
+    target = flow[grid][known].astype(np.float64).T.reshape(1, -1) / focal
+    motion = _robust(np.concatenate([_design(*places), target]), _SETTLED_PX / focal)
     if motion is None:
         return None
     forward, turn_x, turn_y = (np.float32(motion[i]) for i in (2, 3, 4))
@@ -66,27 +68,53 @@ def depth_after_motion(inverse_depth: Float32Array, flow: Float32Array) -> Float
     return np.where(np.abs(covered) < _NEAREST, now, np.nan).astype(np.float32)
 
 
+@lru_cache(maxsize=8)
+def _rays(height: int, width: int) -> tuple[Float32Array, Float32Array]:
+    """Directions x / z and y / z of every pixel, (H, W), read-only."""
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    focal = np.float32(_FOCAL * width)
+    rays = (columns - 0.5 * (width - 1)) / focal, (rows - 0.5 * (height - 1)) / focal
+    for ray in rays:
+        ray.flags.writeable = False
+    return rays
+
+
 def _design(x: Float64Array, y: Float64Array, r: Float64Array) -> Float64Array:
-    """(2 N, 6): flow along columns, then along rows, by shift (x, y, z) and turn (x, y, z)."""
-    zero, one = np.zeros_like(x), np.ones_like(x)
-    columns = np.stack([r, zero, -x * r, -x * y, one + x * x, -y], axis=1)
-    rows = np.stack([zero, r, -y * r, -one - y * y, x * y, x], axis=1)
-    return np.concatenate([columns, rows])
+    """(6, 2 N): flow along columns, then along rows, by shift (x, y, z) and turn (x, y, z)."""
+    count = len(x)
+    design = np.zeros((6, 2, count))
+    design[0, 0], design[1, 1] = r, r
+    design[2, 0], design[2, 1] = -x * r, -y * r
+    design[3, 0], design[3, 1] = -x * y, -1.0 - y * y
+    design[4, 0], design[4, 1] = 1.0 + x * x, x * y
+    design[5, 0], design[5, 1] = -y, x
+    return design.reshape(6, 2 * count)
 
 
-def _robust(design: Float64Array, target: Float64Array, floor: float) -> Float64Array | None:
-    """Reweighted least squares with Tukey's weights."""
+def _robust(table: Float64Array, floor: float) -> Float64Array | None:
+    """Reweighted least squares with Tukey's weights.
+
+    Args:
+        table: (7, N), the last row of which is to be a combination of the others.
+        floor: residuals below are as good as none.
+    """
+    design, target = table[:-1], table[-1]
     weights = np.ones_like(target)
-    solution: Float64Array = np.zeros(design.shape[1])
+    solution: Float64Array = np.zeros(len(design))
     for _ in range(_ITERATIONS):
-        weighted = design.T * weights
+        sums = (design * weights) @ table.T  # all that is needed, by one product
         try:
-            found = np.linalg.solve(weighted @ design, weighted @ target)
+            found = np.asarray(np.linalg.solve(sums[:, :-1], sums[:, -1]), dtype=np.float64)
         except np.linalg.LinAlgError:
             return None
-        solution = np.asarray(found, dtype=np.float64)
-        residual = np.abs(target - design @ solution)
+        change = float(np.abs(found - solution).max())
+        solution = found
+        if change <= _SETTLED * float(np.abs(solution).max()):
+            break
+        residual = np.abs(target - solution @ design)
         scale = max(floor, robust_sigma(residual))
         # Tukey's: what moves by itself does so together, and would pull at any other.
-        weights = (1.0 - np.minimum(residual / (_TUKEY * scale), 1.0) ** 2) ** 2
+        residual *= 1.0 / (_TUKEY * scale)
+        np.minimum(residual, 1.0, out=residual)
+        weights = (1.0 - residual * residual) ** 2
     return solution if np.isfinite(solution).all() else None

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lotus2_ros.geometry.scale.ego_motion import depth_after_motion
 from lotus2_ros.geometry.scale.line import fit_line
-from lotus2_ros.geometry.scale.quantile import quantiles
+from lotus2_ros.geometry.scale.quantile import median, quantiles
 from lotus2_ros.geometry.scale.transition import NoTransition, Transition
 from lotus2_ros.types import BoolArray, Float32Array, UInt8Array
 
@@ -62,6 +62,24 @@ class _Small(NamedTuple):
     grey: UInt8Array | None
 
 
+class Carried(NamedTuple):
+    """The last frame's disparity where it would be in the next picture; see `FrameAligner.carry`.
+
+    Attributes:
+        old: (h, w) disparity, small; NaN where unknown.
+        grey: (h, w) the next picture, of the same size.
+        moved: how much the picture moved, in its widths.
+        nearer: whether what a camera that drives on does to depth is taken into account.
+        by: the frame, picture and scale it was made from.
+    """
+
+    old: Float32Array
+    grey: UInt8Array
+    moved: float
+    nearer: bool
+    by: tuple[_Small, UInt8Array, tuple[float, float] | None]
+
+
 class FrameAligner:
     """Remembers the last frame, small, and relates the next one to it."""
 
@@ -78,6 +96,7 @@ class FrameAligner:
         disparity: Float32Array,
         picture: UInt8Array | None = None,
         scale: tuple[float, float] | None = None,
+        carried: Carried | None = None,
     ) -> Transition | NoTransition:
         """The map from the last frame's disparity to this one's.
 
@@ -87,30 +106,56 @@ class FrameAligner:
             scale: (a, b) of the last frame, as far as known. A camera that drives on comes nearer
                 to everything, which looks much like another normalisation; with the scale the two
                 are told apart.
+            carried: what `carry` gave for this picture and this scale, ahead of time. What it gave
+                for others is not used.
 
         Returns:
             The map; or why there is none: 'first frame', 'picture of another size', 'too little
             relief', 'picture changed'.
         """
-        small = _reduced(disparity, picture)
-        last, self._last = self._last, small
+        last = self._last
+        if carried is None or not _is_for(carried, last, picture, scale):
+            carried = self.carry(picture, scale)
+        grey = None if carried is None else carried.grey
+        small = self._last = _reduced(disparity, picture, grey)
         if last is None:
             return NoTransition('first frame')
         if last.disparity.shape != small.disparity.shape:
             return NoTransition('picture of another size')
-        if last.grey is None or small.grey is None:
+        if carried is None:
             return _related(last.disparity, small.disparity, 0.0)
-        old, flow = self._followed(last.disparity, last.grey, small.grey)
+        measured = _related(carried.old, small.disparity, carried.moved)
+        if carried.nearer and isinstance(measured, Transition):
+            return _believed(measured)
+        return measured
+
+    def carry(
+        self, picture: UInt8Array | None, scale: tuple[float, float] | None = None
+    ) -> Carried | None:
+        """All of `update` that needs no prediction for the new picture; changes nothing.
+
+        Args:
+            picture: see `update`.
+            scale: see `update`.
+
+        Returns:
+            What `update` takes; None where there is nothing to follow.
+        """
+        last = self._last
+        if last is None or last.grey is None or picture is None:
+            return None
+        grey = _small_picture(picture, last.grey.shape[::-1])
+        old, flow = self._followed(last.disparity, last.grey, grey)
         # The flow's own noise is no motion.
         lengths = np.hypot(flow[::4, ::4, 0], flow[::4, ::4, 1])
-        moved = max(0.0, float(np.median(lengths)) - _FLOW_NOISE) / flow.shape[1]
+        moved = max(0.0, median(lengths.reshape(-1)) - _FLOW_NOISE) / flow.shape[1]
+        nearer = None
         if scale is not None and moved > 0.0:
             a, b = np.float32(scale[0]), np.float32(scale[1])
             nearer = depth_after_motion(a * old + b, flow)
             if nearer is not None:
-                measured = _related((nearer - b) / a, small.disparity, moved)
-                return _believed(measured) if isinstance(measured, Transition) else measured
-        return _related(old, small.disparity, moved)
+                old = (nearer - b) / a
+        return Carried(old, grey, moved, nearer is not None, (last, picture, scale))
 
     def _followed(
         self, disparity: Float32Array, before: UInt8Array, now: UInt8Array
@@ -146,13 +191,29 @@ def relation(one: Float32Array, other: Float32Array) -> Transition | NoTransitio
     return _related(first.disparity, second.disparity, 0.0)
 
 
-def _reduced(disparity: Float32Array, picture: UInt8Array | None) -> _Small:
+def _is_for(
+    carried: Carried,
+    last: _Small | None,
+    picture: UInt8Array | None,
+    scale: tuple[float, float] | None,
+) -> bool:
+    by_last, by_picture, by_scale = carried.by
+    return by_last is last and by_picture is picture and by_scale == scale
+
+
+def _small_picture(picture: UInt8Array, size: tuple[int, int]) -> UInt8Array:
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _reduced(
+    disparity: Float32Array, picture: UInt8Array | None, grey: UInt8Array | None = None
+) -> _Small:
+    """Both of one small size; `grey` is the picture already small, if its size is that one."""
     width = min(WIDTH, disparity.shape[1])
     size = width, max(1, round(width * disparity.shape[0] / disparity.shape[1]))
     small = cv2.resize(disparity, size, interpolation=cv2.INTER_AREA)
-    grey = None
-    if picture is not None:
-        grey = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    if grey is None or grey.shape[::-1] != size:
+        grey = None if picture is None else _small_picture(picture, size)
     return _Small(np.asarray(small, dtype=np.float32), grey)
 
 

@@ -157,3 +157,52 @@ def test_scale_and_shift_follow_the_steady_disparity():
     a, b = mapped.scale(1.5, 0.2)
     d = np.float32(0.6)
     assert a * mapped.apply(np.array([[d]]))[0, 0] + b == pytest.approx(1.5 * d + 0.2, rel=1e-5)
+
+
+def pan(seed, speed, frames):
+    """Disparity under a new affine map each time, and pictures, of a camera that pans."""
+    rng = np.random.default_rng(seed)
+    disparity, picture = panorama(seed)
+    for number in range(frames):
+        window = slice(number * speed, number * speed + 320)
+        gain, offset = rng.uniform(0.7, 1.3), rng.uniform(-0.1, 0.1)
+        yield (gain * disparity[:, window] + offset).astype(np.float32), picture[:, window].copy()
+
+
+@pytest.mark.parametrize('scale', [None, (1.5, 0.2)])
+@pytest.mark.parametrize('speed', [0, 7])
+def test_what_was_prepared_gives_the_same_map(speed, scale):
+    plain, prepared = FrameAligner(), FrameAligner()
+    for number, (disparity, picture) in enumerate(pan(5, speed, 6)):
+        carried = prepared.carry(picture, scale)
+        assert (carried is None) == (number == 0)
+        one = plain.update(disparity, picture, scale)
+        other = prepared.update(disparity, picture, scale, carried)
+        if isinstance(one, NoTransition):
+            assert other == one
+        else:
+            assert (one.scale, one.shift, one.moved) == (other.scale, other.shift, other.moved)
+            np.testing.assert_array_equal(one.covariance, other.covariance)
+
+
+def test_what_was_prepared_for_another_frame_picture_or_scale_is_not_used():
+    frames = list(pan(6, 5, 4))
+    scale = (1.2, 0.1)
+
+    def last(carried_of):
+        aligner = FrameAligner()
+        for disparity, picture in frames[:2]:
+            aligner.update(disparity, picture, scale)
+        carried = carried_of(aligner)
+        aligner.update(*frames[2], scale)
+        return aligner.update(*frames[3], scale, carried)
+
+    expected = last(lambda _: None)
+    assert isinstance(expected, Transition)
+    for wrong in (
+        lambda aligner: aligner.carry(frames[3][1], scale),  # another frame was between
+        lambda aligner: aligner.carry(frames[2][1], scale),
+        lambda aligner: aligner.carry(frames[3][1], None),
+    ):
+        found = last(wrong)
+        assert (found.scale, found.shift) == (expected.scale, expected.shift)
