@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -47,6 +48,8 @@ class Cameras:
             max_growth_bytes=now.max_worker_growth_mib << 20,
             streams=len(names),
         )
+        # Images come on a thread for each camera, and the client takes one at a time.
+        submitting = threading.Lock()
         # One for all: each more would cost as much of the executor's thread again.
         self._transforms = Transforms(node)
         self.sessions = tuple(
@@ -55,6 +58,7 @@ class Cameras:
                 partial(settings, name),
                 self.client,
                 self._transforms,
+                submitting=submitting,
                 name=name,
                 stream=stream,
             )

@@ -16,6 +16,7 @@ import numpy as np
 from sensor_msgs.msg import Image
 
 from lotus2_ros.errors import ImageError
+from lotus2_ros.ros.taking import TakenImage
 from lotus2_ros.types import AnyArray, UInt8Array
 
 MAX_PIXELS = 64 * 1024 * 1024
@@ -63,7 +64,7 @@ def check_size(width: int, height: int) -> None:
         )
 
 
-def image_size(message: Image) -> tuple[int, int]:
+def image_size(message: Image | TakenImage) -> tuple[int, int]:
     """Height and width of an image message, after checking everything but its pixels.
 
     Raises:
@@ -97,7 +98,7 @@ def image_size(message: Image) -> tuple[int, int]:
     return height, width
 
 
-def decode_image(message: Image, out: UInt8Array) -> None:
+def decode_image(message: Image | TakenImage, out: UInt8Array) -> None:
     """Write an image message as RGB into `out`.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from lotus2_ros.ros.problems import ProblemLog
 from lotus2_ros.ros.products import Frame
 from lotus2_ros.ros.scale import ScaleKeeper
 from lotus2_ros.ros.stamps import STAMP_REMEDY, StampGate
+from lotus2_ros.ros.taking import TakenImage
 from lotus2_ros.settings import NodeSettings
 from lotus2_ros.types import TASKS, UInt8Array
 from lotus2_ros.worker.client import WorkerClient
@@ -38,10 +40,11 @@ class Wanted:
 
 
 class Intake:
-    """Takes images on the executor's thread.
+    """Takes images on a thread of their own; everything else is called on the executor's.
 
     Args:
         client: the worker.
+        submitting: held while an image goes to the worker, by all that share it.
         stream: of the images in the worker.
         monitor: counts and times.
         tracker: the camera.
@@ -58,6 +61,7 @@ class Intake:
         self,
         client: WorkerClient,
         *,
+        submitting: threading.Lock,
         stream: int,
         monitor: Monitor,
         tracker: CameraTracker,
@@ -70,6 +74,7 @@ class Intake:
         log: Callable[[str], Any],
     ) -> None:
         self._client = client
+        self._submitting = submitting
         self._stream = stream
         self._monitor = monitor
         self._tracker = tracker
@@ -91,9 +96,10 @@ class Intake:
 
     def restart(self) -> None:
         """Forget what came before: results under way are not published, any stamp is new."""
-        self.epoch += 1
-        self._gate.reset()
-        self._content.reset()
+        with self._submitting:
+            self.epoch += 1
+            self._gate.reset()
+            self._content.reset()
 
     def plans(self, wanted: Wanted) -> tuple[Plan, Plan]:
         """What is delivered of the core and of a sharpened result, for the last known camera."""
@@ -109,9 +115,13 @@ class Intake:
         self._sharpen_requested = self._client.request_sharpen()
         return self._sharpen_requested
 
-    def take(self, message: Image | CompressedImage) -> None:
-        """Submit an image, or drop and count it."""
+    def take(self, message: Image | TakenImage | CompressedImage) -> None:
+        """Submit an image, or drop and count it; of its data nothing is kept."""
         received = time.monotonic()
+        with self._submitting:
+            self._take(message, received)
+
+    def _take(self, message: Image | TakenImage | CompressedImage, received: float) -> None:
         self._monitor.event('input')
         cause = self._stamp_problem(message)
         if cause:
@@ -136,7 +146,7 @@ class Intake:
         if dropped:
             self._monitor.count(dropped)
 
-    def _stamp_problem(self, message: Image | CompressedImage) -> str | None:
+    def _stamp_problem(self, message: Image | TakenImage | CompressedImage) -> str | None:
         stamp = message.header.stamp
         resets = self._gate.clock_resets
         cause = self._gate.reject(
@@ -155,7 +165,7 @@ class Intake:
         self._monitor.input_problem(text, remedy)
         self._problems.report(text)
 
-    def _submit(self, message: Image | CompressedImage, received: float) -> str | None:
+    def _submit(self, message: Image | TakenImage | CompressedImage, received: float) -> str | None:
         settings = self._settings()
         compressed = isinstance(message, CompressedImage)
         height, width = compressed_size(message) if compressed else image_size(message)

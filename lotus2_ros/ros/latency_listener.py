@@ -9,7 +9,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import CameraInfo
+from sensor_msgs.msg import CameraInfo, Image
 
 from lotus2_ros.errors import WorkerError
 from lotus2_ros.ros.frame_timings import read_timings, timings_qos
@@ -17,6 +17,7 @@ from lotus2_ros.ros.listening import Listening
 from lotus2_ros.ros.outputs import message_type
 from lotus2_ros.ros.recording import Arrival, Recording
 from lotus2_ros.ros.scale_readings import stamp_ns
+from lotus2_ros.ros.taking import Taker
 
 DIAGNOSTICS = '/diagnostics'
 _PATIENCE_S = 20.0
@@ -40,6 +41,7 @@ class LatencyListener(Listening):
         self._topics = (*topics, DIAGNOSTICS)
         self._recording = self._empty()
         self._values: dict[str, str] = {}
+        self._takers: list[Taker] = []
         for topic in topics:
             kind = message_type(topic.removeprefix('sharp/'))
             self._subscribe(kind, f'{node}/{topic}', topic, QoSProfile(depth=2))
@@ -95,19 +97,42 @@ class LatencyListener(Listening):
     def _empty(self) -> Recording:
         return Recording(arrivals={topic: [] for topic in self._topics})
 
+    def close(self) -> None:
+        """See `Listening`."""
+        for taker in self._takers:
+            taker.close()
+        super().close()
+
     def _subscribe(self, kind: type, name: str, topic: str, qos: QoSProfile) -> None:
-        clock = self._node.get_clock()
+        if kind is Image:  # on a thread of its own, as who wants it soon would have it
+            taker = Taker(
+                self._node,
+                kind,
+                name,
+                lambda arrived: self._arrived(topic, *arrived),
+                failed=self._taker_failed,
+                qos_profile=qos,
+            )
+            self._takers.append(taker)
+            return
 
         def receive(message: Any, info: dict[str, int]) -> None:
-            now = clock.now().nanoseconds
-            arrival = Arrival(stamp_ns(message), info['source_timestamp'], now)
-            with self._lock:
-                self._recording.arrivals[topic].append(arrival)
-                if topic == DIAGNOSTICS and message.status:
-                    self._keep_state(message)
-                    self._values = {v.key: v.value for v in message.status[0].values}
+            self._arrived(topic, message, info['source_timestamp'])
 
         self._node.create_subscription(kind, name, receive, qos)
+
+    def _arrived(self, topic: str, message: Any, sent_ns: int) -> None:
+        now = self._node.get_clock().now().nanoseconds
+        arrival = Arrival(stamp_ns(message), sent_ns, now)
+        with self._lock:
+            self._recording.arrivals[topic].append(arrival)
+            if topic == DIAGNOSTICS and message.status:
+                self._keep_state(message)
+                self._values = {v.key: v.value for v in message.status[0].values}
+
+    def _taker_failed(self, error: Exception) -> None:
+        with self._lock:
+            self._failure = f'{type(error).__name__}: {error}'
 
     def _on_timings(self, message: DiagnosticArray) -> None:
         stages, sharp = read_timings(message)

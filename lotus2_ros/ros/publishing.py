@@ -20,6 +20,7 @@ from rclpy.publisher import Publisher
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image, PointCloud2
 
+from lotus2_ros.ros.rcl import OK, Rcl, SerializedMessage, rcl
 from lotus2_ros.types import UInt8Array
 
 _LOGGER = logging.getLogger(__name__)
@@ -33,29 +34,6 @@ _LITTLE_ENDIAN = 1
 _NO_DATA: array.array[int] = array.array('B')
 
 
-class _Allocator(ctypes.Structure):
-    """rcutils_allocator_t; all zero, since whoever publishes neither grows nor frees a buffer."""
-
-    _fields_ = (
-        ('allocate', ctypes.c_void_p),
-        ('deallocate', ctypes.c_void_p),
-        ('reallocate', ctypes.c_void_p),
-        ('zero_allocate', ctypes.c_void_p),
-        ('state', ctypes.c_void_p),
-    )
-
-
-class _SerializedMessage(ctypes.Structure):
-    """rcl_serialized_message_t, that is rcutils_uint8_array_t."""
-
-    _fields_ = (
-        ('buffer', ctypes.c_void_p),
-        ('buffer_length', ctypes.c_size_t),
-        ('buffer_capacity', ctypes.c_size_t),
-        ('allocator', _Allocator),
-    )
-
-
 def publish(publisher: Publisher[Any], message: Any) -> None:
     """Publish a message; that of a large kind without holding Python's lock meanwhile.
 
@@ -64,9 +42,9 @@ def publish(publisher: Publisher[Any], message: Any) -> None:
     Raises:
         RuntimeError: rcl says that it cannot.
     """
-    rcl = _rcl()
-    if rcl is not None and type(message) in rcl.kinds:
-        _publish_serialized(rcl, publisher, serialized(message))
+    found = _publishing()
+    if found is not None and type(message) in found.kinds:
+        _publish_serialized(found.rcl, publisher, serialized(message))
     else:
         publisher.publish(message)
 
@@ -110,66 +88,47 @@ def _read(made: bytes, kind: type) -> Any:
         return None
 
 
-class _ErrorText(ctypes.Structure):
-    """rcutils_error_string_t."""
-
-    _fields_ = (('text', ctypes.c_char * 1024),)
-
-
-class _Rcl:
-    """What is needed of the C libraries that rclpy has loaded.
+class _Publishing:
+    """How to publish past rclpy.
 
     Attributes:
-        kinds: of messages that may be put together for them here.
+        rcl: the C library.
+        kinds: of messages that may be put together here.
 
     Raises:
-        OSError: there is no such library by its name.
-        AttributeError: it lacks a function, or rclpy's publishers no longer say where theirs is.
+        OSError: see `Rcl`.
+        AttributeError: see `Rcl`; or rclpy's publishers no longer say where theirs is.
     """
 
     def __init__(self) -> None:
         _ = rclpy_implementation.Publisher.pointer
-        rcl, utilities = ctypes.CDLL('librcl.so'), ctypes.CDLL('librcutils.so')
-        self.publish = rcl.rcl_publish_serialized_message
-        self.publish.argtypes = (
-            ctypes.c_void_p,
-            ctypes.POINTER(_SerializedMessage),
-            ctypes.c_void_p,
-        )
-        self.publish.restype = ctypes.c_int
-        self.error = utilities.rcutils_get_error_string
-        self.error.argtypes = ()
-        self.error.restype = _ErrorText
-        self.forget_error = utilities.rcutils_reset_error
-        self.forget_error.argtypes = ()
-        self.forget_error.restype = None
+        self.rcl = rcl()
         self.kinds = frozenset(k for k in _BYTES_BEHIND_DATA if _reads_what_is_put_together(k))
 
 
 @cache
-def _rcl() -> _Rcl | None:
-    """How to publish past rclpy, found out once; None where that cannot be."""
+def _publishing() -> _Publishing | None:
+    """Found out once; None where that cannot be."""
     try:
-        rcl = _Rcl()
+        found = _Publishing()
     except (OSError, AttributeError) as error:
         _LOGGER.warning('messages go through rclpy, which holds up other threads: %s', error)
         return None
-    for kind in _BYTES_BEHIND_DATA.keys() - rcl.kinds:
+    for kind in _BYTES_BEHIND_DATA.keys() - found.kinds:
         _LOGGER.warning(
             'this middleware serialises %s in a way of its own: they go through rclpy, which holds'
             ' up other threads',
             kind.__name__,
         )
-    return rcl
+    return found
 
 
-def _publish_serialized(rcl: _Rcl, publisher: Publisher[Any], data: UInt8Array) -> None:
-    message = _SerializedMessage(data.ctypes.data, data.size, data.size)
+def _publish_serialized(library: Rcl, publisher: Publisher[Any], data: UInt8Array) -> None:
+    message = SerializedMessage(data.ctypes.data, data.size, data.size)
     handle = publisher.handle
     # The handle stays while it is entered, whatever other threads destroy.
     with handle:
-        if rcl.publish(handle.pointer, ctypes.byref(message), None) == 0:
+        if library.publish(handle.pointer, ctypes.byref(message), None) == OK:
             return
-        reason = rcl.error().text.decode(errors='replace')
-        rcl.forget_error()
+        reason = library.error()
     raise RuntimeError(f'{publisher.topic_name} cannot be published: {reason}')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -29,19 +30,21 @@ from lotus2_ros.ros.scale_feeds import ReferenceFeeds
 from lotus2_ros.ros.scale_history import PredictionHistory
 from lotus2_ros.ros.scale_message import scale_message, scale_qos
 from lotus2_ros.ros.scale_sources import ScaleSources
+from lotus2_ros.ros.taking import Taker
 from lotus2_ros.ros.transforms import Transforms
 from lotus2_ros.settings import NodeSettings
 from lotus2_ros.worker.client import WorkerClient
 
 
 class Session:
-    """Lives from configure to cleanup; used on the executor's thread.
+    """Lives from configure to cleanup; used on the executor's thread. Images have one of their own.
 
     Args:
         node: for topics, clock and logger.
         settings: gives this camera's settings as they are now.
         client: the worker, which somebody else starts and stops.
         transforms: poses from TF, which somebody else closes.
+        submitting: held while an image goes to the worker, by all cameras that share it.
         name: of the camera, before its topics; empty for a camera without a name.
         stream: of its images in the worker.
     """
@@ -53,6 +56,7 @@ class Session:
         client: WorkerClient,
         transforms: Transforms,
         *,
+        submitting: threading.Lock,
         name: str = '',
         stream: int = 0,
     ) -> None:
@@ -100,6 +104,7 @@ class Session:
         )
         self.intake = Intake(
             client,
+            submitting=submitting,
             stream=stream,
             monitor=self.monitor,
             tracker=self.tracker,
@@ -111,7 +116,7 @@ class Session:
             scale=self.scale,
             log=lambda text: logger.error(f'{self.image_topic}: {text}'),
         )
-        self._image: Subscription[Any] | None = None
+        self._image: Taker | None = None
         self._info = self._subscribe(CameraInfo, f'{self.prefix}camera_info', self.tracker.update)
 
     def apply(self) -> None:
@@ -129,15 +134,20 @@ class Session:
         self.core.set_active(True)
         self.sharp.set_active(True)
         compressed = self._settings().image_transport == 'compressed'
-        if compressed:
-            self._image = self._subscribe(CompressedImage, self.image_topic, self.intake.take)
-        else:
-            self._image = self._subscribe(Image, f'{self.prefix}image', self.intake.take)
+        topic = self.image_topic if compressed else f'{self.prefix}image'
+        self._image = Taker(
+            self._node,
+            CompressedImage if compressed else Image,
+            topic,
+            lambda arrived: self.intake.take(arrived.message),
+            failed=self._image_failed,
+            **self._profile(topic),
+        )
 
     def deactivate(self) -> None:
         """Take no image and publish nothing, not even what is under way."""
         if self._image is not None:
-            self._node.destroy_subscription(self._image)
+            self._image.close()
             self._image = None
         self.intake.restart()
         self.core.set_active(False)
@@ -200,16 +210,22 @@ class Session:
             stages = {ARRIVAL: arrival, **stages}
             publisher.publish(timings_message(stages, frame.header, name=name, sharp=sharp))
 
+    def _image_failed(self, error: Exception) -> None:
+        trace = ''.join(traceback.format_exception(error))
+        self._node.get_logger().error(f'an image could not be dealt with:\n{trace}')
+
     def _subscribe(self, message_type: Any, topic: str, callback: Any) -> Subscription[Any]:
-        name = self._node.resolve_topic_name(topic)
-        return self._node.create_subscription(
-            message_type,
-            topic,
-            callback,
-            input_qos(),
-            event_callbacks=self.incompatibilities.subscription(name),
-            qos_overriding_options=overridable(),
-        )
+        return self._node.create_subscription(message_type, topic, callback, **self._profile(topic))
+
+    def _profile(self, topic: str) -> dict[str, Any]:
+        """What every input's subscription is created with."""
+        return {
+            'qos_profile': input_qos(),
+            'event_callbacks': self.incompatibilities.subscription(
+                self._node.resolve_topic_name(topic)
+            ),
+            'qos_overriding_options': overridable(),
+        }
 
 
 def _image_topic(node: Node, transport: str, prefix: str) -> str:

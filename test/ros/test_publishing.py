@@ -6,15 +6,12 @@ import array
 import ctypes
 import threading
 import time
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
+from node_pair import pair
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.serialization import deserialize_message, serialize_message
 from rig import wait_until
@@ -23,7 +20,9 @@ from std_msgs.msg import Header
 
 from lotus2_ros.ros import publishing
 from lotus2_ros.ros.publishing import publish, serialized
-from lotus2_ros.tools.domains import reserve_domain
+from lotus2_ros.ros.rcl import Rcl
+
+__all__ = ['pair']  # a fixture
 
 SEED = 7
 
@@ -66,31 +65,16 @@ def test_a_cloud_reads_as_what_rclpy_serialises(frame, fields, size, dense):
     assert deserialize_message(made, PointCloud2) == deserialize_message(expected, PointCloud2)
 
 
-@pytest.fixture
-def pair() -> Iterator[tuple[Node, Node, SingleThreadedExecutor]]:
-    """A node that publishes and one that listens, on an executor."""
-    context = Context()
-    context.init(domain_id=reserve_domain())
-    sender, receiver = (Node(name, context=context) for name in ('sender', 'receiver'))
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(receiver)
-    yield sender, receiver, executor
-    executor.shutdown()
-    for node in (sender, receiver):
-        node.destroy_node()
-    context.try_shutdown()
-
-
 QOS = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.RELIABLE)
 
 
 @pytest.mark.parametrize('past_rclpy', [True, False])
 @pytest.mark.parametrize('kind', [Image, PointCloud2])
 def test_a_message_arrives_as_it_was(pair, kind, past_rclpy, monkeypatch):
-    assert publishing._rcl() is not None
-    assert kind in publishing._rcl().kinds
+    assert publishing._publishing() is not None
+    assert kind in publishing._publishing().kinds
     if not past_rclpy:
-        monkeypatch.setattr(publishing, '_rcl', lambda: None)
+        monkeypatch.setattr(publishing, '_publishing', lambda: None)
     sender, receiver, executor = pair
     publisher = sender.create_publisher(kind, 'large', QOS)
     came: list = []
@@ -154,16 +138,17 @@ def test_a_library_that_is_not_there_is_done_without(monkeypatch):
         raise OSError(f'{name}: cannot open shared object file')
 
     with monkeypatch.context() as patch:
-        patch.setattr(publishing.ctypes, 'CDLL', missing)
-        assert publishing._rcl.__wrapped__() is None
+        patch.setattr(ctypes, 'CDLL', missing)
+        patch.setattr(publishing, 'rcl', Rcl)  # which remembers nothing
+        assert publishing._publishing.__wrapped__() is None
     monkeypatch.setattr(publishing.rclpy_implementation, 'Publisher', object)
-    assert publishing._rcl.__wrapped__() is None
+    assert publishing._publishing.__wrapped__() is None
 
 
 def test_a_middleware_of_another_layout_is_noticed(monkeypatch):
     monkeypatch.setitem(publishing._BYTES_BEHIND_DATA, PointCloud2, 0)
-    assert PointCloud2 not in publishing._rcl.__wrapped__().kinds
-    assert Image in publishing._rcl.__wrapped__().kinds
+    assert PointCloud2 not in publishing._publishing.__wrapped__().kinds
+    assert Image in publishing._publishing.__wrapped__().kinds
 
 
 def test_a_publisher_that_is_gone_says_so(pair):
