@@ -30,17 +30,31 @@ def disparity_to_depth(
     Returns:
         (H, W) float32 [m], never 0 and never negative.
     """
-    depth = np.multiply(disparity, np.float32(scale), dtype=np.float32)
-    depth += np.float32(shift)
-    least, most = depth.min(initial=np.inf), depth.max(initial=0.0)  # NaN where there is one
-    # 1 / x falls, rounded or not: where both ends are within the limits, so is all between.
-    if (
-        least > 0.0
-        and most < np.inf
-        and np.reciprocal(most) >= min_range
-        and np.reciprocal(least) <= max_range
-    ):
-        return np.asarray(np.reciprocal(depth, out=depth), dtype=np.float32)
+    inverse = inverse_depth(disparity, scale=scale, shift=shift)
+    return depth_of_inverse(inverse, min_range=min_range, max_range=max_range)
+
+
+def inverse_depth(
+    disparity: Float32Array, *, scale: float, shift: float, out: Float32Array | None = None
+) -> Float32Array:
+    """1 / z = scale * disparity + shift, (H, W) float32 [1/m]; see `disparity_to_depth`.
+
+    Args:
+        disparity: as there.
+        scale: as there.
+        shift: as there.
+        out: (H, W) float32 that it is written to; None for a new array.
+    """
+    inverse = np.multiply(disparity, np.float32(scale), out=out, dtype=np.float32)
+    inverse += np.float32(shift)
+    return inverse
+
+
+def depth_of_inverse(inverse: Float32Array, *, min_range: float, max_range: float) -> Float32Array:
+    """Z-depth from its inverse, in place; see `disparity_to_depth`."""
+    if is_within(inverse, min_range=min_range, max_range=max_range):
+        return np.asarray(np.reciprocal(inverse, out=inverse), dtype=np.float32)
+    depth = inverse
     beyond = depth <= 0.0
     with np.errstate(divide='ignore', invalid='ignore'):
         np.reciprocal(depth, out=depth)
@@ -50,6 +64,18 @@ def disparity_to_depth(
     depth[too_near] = np.nan
     depth[beyond] = np.inf
     return depth
+
+
+def is_within(inverse: Float32Array, *, min_range: float, max_range: float) -> bool:
+    """Whether all of an inverse depth [1/m] is of depths within limits [m], none of it NaN."""
+    least, most = inverse.min(initial=np.inf), inverse.max(initial=0.0)  # NaN where there is one
+    # 1 / x falls, rounded or not: where both ends are within the limits, so is all between.
+    return bool(
+        least > 0.0
+        and most < np.inf
+        and np.reciprocal(most) >= min_range
+        and np.reciprocal(least) <= max_range
+    )
 
 
 def depth_to_millimetres(depth: Float32Array) -> NDArray[np.uint16]:

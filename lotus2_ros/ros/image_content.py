@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 
 import numpy as np
@@ -119,11 +120,10 @@ def _check_contrast(samples: UInt8Array, min_contrast: float) -> None:
 
 def _span(samples: UInt8Array) -> tuple[float, float]:
     """The grey levels between which all but the outliers lie, clipped to what tells something."""
-    red, green, blue = np.moveaxis(np.ascontiguousarray(samples), 2, 0).astype(np.uint16)
-    # Numbers up to 765 are counted faster than sorted: this runs before every frame.
-    counts = np.bincount((red + green + blue).reshape(-1), minlength=1)
-    below = np.cumsum(counts)
-    outliers = _OUTLIERS / 100.0 * below[-1]
-    ends = np.searchsorted(below, [outliers, below[-1] - outliers])
+    pixels = samples.reshape(-1, 3).astype(np.uint16)  # of three channels, at most 765
+    sums = pixels[:, 0] + pixels[:, 1] + pixels[:, 2]
+    # The two are found faster than all are sorted or counted: this runs before every frame.
+    ranks = [math.ceil(share / 100.0 * len(sums)) - 1 for share in (_OUTLIERS, 100.0 - _OUTLIERS)]
+    ends = np.partition(sums, ranks)[ranks]
     low, high = np.clip(ends / 3.0, BLACK, WHITE)
     return float(low), float(high)

@@ -1,8 +1,4 @@
-"""NumPy arrays to sensor_msgs messages.
-
-Data is handed over as `array.array('B')`: rclpy takes that as it is, but walks `bytes` and lists
-element by element, a hundred times slower.
-"""
+"""NumPy arrays to sensor_msgs messages, the large ones packed as they are sent."""
 
 from __future__ import annotations
 
@@ -16,6 +12,7 @@ from sensor_msgs.msg import Image, LaserScan, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from lotus2_ros.geometry.scan import ScanLayout
+from lotus2_ros.ros.publishing import Packed
 from lotus2_ros.types import AnyArray, Float32Array, UInt8Array
 
 _LAYOUT = {
@@ -40,7 +37,7 @@ def optional_message(package: str, name: str) -> type | None:
     return kind
 
 
-def image_message(pixels: AnyArray, encoding: str, header: Header) -> Image:
+def image_message(pixels: AnyArray, encoding: str, header: Header) -> Packed:
     """An Image of (H, W) or (H, W, C) pixels whose type and channels are those of `encoding`.
 
     Raises:
@@ -50,46 +47,55 @@ def image_message(pixels: AnyArray, encoding: str, header: Header) -> Image:
     found = 1 if pixels.ndim == 2 else pixels.shape[2]
     if pixels.dtype != dtype or found != channels:
         raise TypeError(f'{encoding} cannot hold {pixels.dtype} with {found} channels')
-    message = Image()
-    message.header = header
-    message.height, message.width = pixels.shape[:2]
-    message.encoding = encoding
-    message.is_bigendian = int(_BIG_ENDIAN)
-    message.step = pixels.shape[1] * channels * pixels.dtype.itemsize
-    message.data = _bytes_of(pixels)
+    message, room = image_room(pixels.shape[:2], encoding, header)
+    room[...] = pixels
     return message
 
 
-def buffer_of(size: int) -> tuple[array.array[int], UInt8Array]:
-    """Message data of `size` bytes and a NumPy view to fill it through, without another copy."""
-    data = array.array('B', [0]) * size
-    return data, np.frombuffer(data, np.uint8)
+def image_room(size: tuple[int, ...], encoding: str, header: Header) -> tuple[Packed, AnyArray]:
+    """An Image whose pixels are still to be written.
+
+    Args:
+        size: height and width.
+        encoding: of the pixels.
+        header: stamp and optical frame.
+
+    Returns:
+        The message, and its (H, W) or (H, W, C) pixels, of undefined content.
+    """
+    dtype, channels = _LAYOUT[encoding]
+    height, width = size
+    message = Image(header=header, height=height, width=width, encoding=encoding)
+    message.is_bigendian = int(_BIG_ENDIAN)
+    message.step = width * channels * np.dtype(dtype).itemsize
+    packed = Packed(message, message.step * height)
+    pixels = packed.data.view(dtype)
+    return packed, pixels.reshape((height, width) if channels == 1 else (height, width, channels))
 
 
 def organized_cloud_message(
-    data: array.array[int],
+    size: tuple[int, int],
     fields: Sequence[tuple[str, int, int]],
     point_step: int,
-    size: tuple[int, int],
     header: Header,
-) -> PointCloud2:
+) -> Packed:
     """A PointCloud2 with a point per pixel; invalid points are NaN, so it is not dense.
 
     Args:
-        data: the packed points, height * width * point_step bytes, see `buffer_of`.
+        size: height and width.
         fields: name, byte offset and PointField datatype of each field.
         point_step: bytes per point.
-        size: height and width.
         header: stamp and optical frame.
+
+    Returns:
+        The message without its points, which are still to be written.
     """
-    message = _cloud(data, fields, point_step, header)
-    message.height, message.width = size
-    message.row_step = point_step * size[1]
+    message = _cloud(size, fields, point_step, header)
     message.is_dense = False
-    return message
+    return Packed(message, message.row_step * size[0])
 
 
-def nav_cloud_message(points: Float32Array, header: Header) -> PointCloud2:
+def nav_cloud_message(points: Float32Array, header: Header) -> Packed:
     """An unorganized, dense PointCloud2 of finite points.
 
     Args:
@@ -99,11 +105,28 @@ def nav_cloud_message(points: Float32Array, header: Header) -> PointCloud2:
     columns = points.shape[1]
     names = ('x', 'y', 'z', 'height')[:columns]
     fields = [(name, 4 * i, int(PointField.FLOAT32)) for i, name in enumerate(names)]
-    message = _cloud(_bytes_of(points), fields, 4 * columns, header)
-    message.height, message.width = 1, len(points)
-    message.row_step = message.point_step * len(points)
+    return table_message(points.reshape(-1).view(np.uint8), fields, 4 * columns, header)
+
+
+def table_message(
+    rows: UInt8Array,
+    fields: Sequence[tuple[str, int, int]],
+    point_step: int,
+    header: Header,
+) -> Packed:
+    """An unorganized, dense PointCloud2.
+
+    Args:
+        rows: (N * point_step,) of its points.
+        fields: name, byte offset and PointField datatype of each field.
+        point_step: bytes per point.
+        header: stamp and frame.
+    """
+    message = _cloud((1, len(rows) // point_step), fields, point_step, header)
     message.is_dense = True
-    return message
+    packed = Packed(message, len(rows))
+    packed.data[:] = rows
+    return packed
 
 
 def scan_message(ranges: Float32Array, layout: ScanLayout, header: Header) -> LaserScan:
@@ -122,7 +145,7 @@ def scan_message(ranges: Float32Array, layout: ScanLayout, header: Header) -> La
 
 
 def _cloud(
-    data: array.array[int],
+    size: tuple[int, int],
     fields: Sequence[tuple[str, int, int]],
     point_step: int,
     header: Header,
@@ -134,13 +157,7 @@ def _cloud(
         for name, offset, datatype in fields
     ]
     message.is_bigendian = _BIG_ENDIAN
+    message.height, message.width = size
     message.point_step = point_step
-    message.data = data
+    message.row_step = point_step * size[1]
     return message
-
-
-def _bytes_of(values: AnyArray) -> array.array[int]:
-    data = array.array('B')
-    if values.size:
-        data.frombytes(np.ascontiguousarray(values).data.cast('B'))
-    return data

@@ -6,24 +6,30 @@ import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from std_msgs.msg import Header
 
 from lotus2_ros.geometry.cloud import cloud_fields, organized_cloud
 from lotus2_ros.geometry.colormap import colorize_disparity, colorize_normals
-from lotus2_ros.geometry.depth import depth_to_millimetres, disparity_to_depth
+from lotus2_ros.geometry.depth import (
+    depth_of_inverse,
+    depth_to_millimetres,
+    inverse_depth,
+    is_within,
+)
 from lotus2_ros.geometry.edges import FlyingPixels, flying_pixels
 from lotus2_ros.geometry.intrinsics import Intrinsics
-from lotus2_ros.geometry.limits import LimitedDepth, apply_limits
+from lotus2_ros.geometry.limits import LimitCounts, LimitedDepth, apply_limits
 from lotus2_ros.geometry.mounting import Mounting
 from lotus2_ros.geometry.projection import unproject
 from lotus2_ros.ros import plan
 from lotus2_ros.ros.camera import Camera, camera_info_message
-from lotus2_ros.ros.messages import buffer_of, image_message, organized_cloud_message
+from lotus2_ros.ros.messages import image_message, image_room, organized_cloud_message
 from lotus2_ros.ros.mounting import mounting
 from lotus2_ros.ros.navigation import Navigation
+from lotus2_ros.ros.publishing import Packed
 from lotus2_ros.settings import NodeSettings
 from lotus2_ros.types import BoolArray, EdgeSearch, Float32Array, UInt8Array
 
@@ -90,6 +96,21 @@ class FrameScale:
         return self.is_measured and not math.isfinite(self.a)
 
 
+class _Metres(NamedTuple):
+    """Depth of a frame.
+
+    Attributes:
+        message: its pixels are those of `limited`.
+        unlimited: (H, W) Z-depth [m]; +Inf at and behind infinity, NaN where the model saw no
+            world.
+        limited: within the settings' limits.
+    """
+
+    message: Packed
+    unlimited: Float32Array
+    limited: LimitedDepth
+
+
 @dataclass(eq=False)
 class Products:
     """Computes and packs what one result yields; every intermediate at most once.
@@ -144,7 +165,7 @@ class Products:
                 # Never an image without a valid pixel: a consumer would take it for "all clear".
                 return None
             case plan.DEPTH_IMAGE:
-                return image_message(self._depth, '32FC1', header)
+                return self._metres.message
             case plan.DEPTH_RAW:
                 millimetres = depth_to_millimetres(self._depth)
                 return image_message(millimetres, '16UC1', header) if millimetres.any() else None
@@ -180,7 +201,7 @@ class Products:
     def pixels(self) -> dict[str, tuple[int, float]]:
         """Cause to number and share of pixels, of what has been computed for the messages."""
         found = {}
-        if '_limited' in vars(self):
+        if '_metres' in vars(self):
             counts = self._limited.counts
             total = sum(counts)
             for cause, number in (
@@ -195,30 +216,40 @@ class Products:
         return found
 
     @cached_property
-    def _unlimited(self) -> Float32Array:
-        """Z-depth; +Inf at and behind infinity, NaN where the model saw no world."""
-        depth = disparity_to_depth(
-            _given(self.disparity),
-            scale=self.scale.a,
-            shift=self.scale.b,
-            min_range=0.0,
-            max_range=np.inf,
-        )
+    def _metres(self) -> _Metres:
+        """Z-depth; where nothing is to be taken out, by as few steps as that allows."""
+        settings, disparity = self.frame.settings, _given(self.disparity)
+        limits = settings.min_range, settings.max_range
+        message, room = image_room(disparity.shape, '32FC1', self.frame.header)
+        inverse = inverse_depth(disparity, scale=self.scale.a, shift=self.scale.b, out=room)
         camera = self.frame.camera
-        valid = camera.valid(depth.shape[1], depth.shape[0]) if camera else None
+        valid = camera.valid(disparity.shape[1], disparity.shape[0]) if camera else None
+        no_sky = settings.sky_disparity < 0.0
+        if (
+            valid is None
+            and no_sky
+            and is_within(inverse, min_range=limits[0], max_range=limits[1])
+        ):
+            np.reciprocal(room, out=room)
+            counts = LimitCounts(room.size, near=0, far=0, sky=0, invalid=0)
+            return _Metres(message, room, LimitedDepth(room, counts))
+        unlimited = depth_of_inverse(inverse.copy(), min_range=0.0, max_range=np.inf)
         if valid is not None:
             # Beyond the edge of the undistorted image the model saw black, not the world.
-            depth[~valid] = np.nan
-        return depth
-
-    @cached_property
-    def _limited(self) -> LimitedDepth:
-        settings = self.frame.settings
+            unlimited[~valid] = np.nan
         sky = None
-        if settings.sky_disparity >= 0.0:
-            sky = _given(self.disparity) <= np.float32(settings.sky_disparity)
-            sky &= ~np.isnan(self._unlimited)
-        return apply_limits(self._unlimited, settings.min_range, settings.max_range, sky)
+        if not no_sky:
+            sky = disparity <= np.float32(settings.sky_disparity)
+            sky &= ~np.isnan(unlimited)
+        return _Metres(message, unlimited, apply_limits(unlimited, *limits, sky, out=room))
+
+    @property
+    def _unlimited(self) -> Float32Array:
+        return self._metres.unlimited
+
+    @property
+    def _limited(self) -> LimitedDepth:
+        return self._metres.limited
 
     @property
     def _depth(self) -> Float32Array:
@@ -275,14 +306,14 @@ class Products:
         height, width = self._points.shape[:2]
         rgb = self.frame.rgb if settings.cloud_color else None
         normals = _given(self.normals) if settings.cloud_normals else None
-        _, step = cloud_fields(rgb=rgb is not None, normals=normals is not None)
-        data, view = buffer_of(height * width * step)
-        _, fields, step = organized_cloud(self._points, rgb=rgb, normals=normals, out=view)
+        fields, step = cloud_fields(rgb=rgb is not None, normals=normals is not None)
         header = self.frame.header
         if self.scale.state == 'relative':
             frame_id = header.frame_id + plan.RELATIVE_FRAME_SUFFIX
             header = Header(stamp=header.stamp, frame_id=frame_id)
-        return organized_cloud_message(data, fields, step, (height, width), header)
+        message = organized_cloud_message((height, width), fields, step, header)
+        organized_cloud(self._points, rgb=rgb, normals=normals, out=message.data)
+        return message
 
     def _intrinsics(self, values: Float32Array) -> Intrinsics:
         camera = self.frame.camera

@@ -10,7 +10,6 @@ from typing import Any
 
 import rclpy
 from geometry_msgs.msg import PoseStamped
-from rclpy._rclpy_pybind11 import RCLError
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 from rclpy.executors import SingleThreadedExecutor
@@ -27,6 +26,7 @@ from lotus2_ros.geometry.rigid import inverse
 from lotus2_ros.ros.camera import camera_info_message
 from lotus2_ros.ros.messages import image_message, optional_message
 from lotus2_ros.ros.parameters import ParameterBridge
+from lotus2_ros.ros.publishing import publish
 from lotus2_ros.ros.qos import output_qos, overridable
 from lotus2_ros.ros.robot_messages import (
     imu_message,
@@ -153,8 +153,8 @@ class RobotNode(Node):
 
     def _send(self, topic: str, message: Any) -> None:
         try:
-            self._published[topic].publish(message)
-        except RCLError:
+            publish(self._published[topic], message)
+        except RuntimeError:  # RCLError is one
             if self.context.ok():
                 raise
             # A signal has ended the context while this was at work: the spin ends next.

@@ -9,7 +9,7 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, Transform, TransformStamped
 from geometry_msgs.msg import Vector3 as Vector
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo, Image, Imu, PointCloud2, PointField
+from sensor_msgs.msg import CameraInfo, Imu, PointField
 from std_msgs.msg import Header
 
 from lotus2_ros.geometry.depth import depth_to_millimetres
@@ -17,7 +17,8 @@ from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.geometry.lens import Lens
 from lotus2_ros.geometry.rigid import rotation_vector
 from lotus2_ros.ros.camera import camera_info_message
-from lotus2_ros.ros.messages import buffer_of, image_message
+from lotus2_ros.ros.messages import image_message, table_message
+from lotus2_ros.ros.publishing import Packed
 from lotus2_ros.simulation.lidar import LidarScan
 from lotus2_ros.simulation.motion import Twist
 from lotus2_ros.simulation.robot import ImuReading
@@ -47,14 +48,14 @@ def lens_info_message(camera: Intrinsics, lens: Lens, header: Header) -> CameraI
     return message
 
 
-def reference_message(depth: Float32Array, encoding: str, header: Header) -> Image:
+def reference_message(depth: Float32Array, encoding: str, header: Header) -> Packed:
     """Depth with holes: 16UC1, millimetres and 0; or 32FC1, metres and NaN."""
     if encoding == '16UC1':
         return image_message(depth_to_millimetres(depth), encoding, header)
     return image_message(depth, encoding, header)
 
 
-def lidar_message(scan: LidarScan, header: Header) -> PointCloud2:
+def lidar_message(scan: LidarScan, header: Header) -> Packed:
     """Points with intensity, ring and time, dense.
 
     Args:
@@ -69,23 +70,9 @@ def lidar_message(scan: LidarScan, header: Header) -> PointCloud2:
     for axis, name in enumerate('xyz'):
         table[name] = scan.points[:, axis]
     table['intensity'], table['ring'], table['time'] = scan.intensity, scan.ring, scan.time
-    kinds = {'<f4': PointField.FLOAT32, '<u2': PointField.UINT16}
-    message = PointCloud2(
-        header=header,
-        height=1,
-        width=len(table),
-        point_step=_POINT_STEP,
-        row_step=_POINT_STEP * len(table),
-        is_dense=True,
-    )
-    message.fields = [
-        PointField(name=name, offset=offset, datatype=kinds[kind], count=1)
-        for name, offset, kind in _POINT_FIELDS
-    ]
-    data, view = buffer_of(table.nbytes)
-    view[:] = table.view(np.uint8)
-    message.data = data
-    return message
+    kinds = {'<f4': int(PointField.FLOAT32), '<u2': int(PointField.UINT16)}
+    fields = [(name, offset, kinds[kind]) for name, offset, kind in _POINT_FIELDS]
+    return table_message(table.view(np.uint8), fields, _POINT_STEP, header)
 
 
 def imu_message(reading: ImuReading, noise: float, force_noise: float, header: Header) -> Imu:

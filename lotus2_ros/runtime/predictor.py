@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -284,6 +285,8 @@ class Lotus2Predictor:
                 states = self._stages.sharpen(states, sharpen_steps)
             size = chosen_size(output_size, states[0].input_size)
             results.update(zip(members, self._stages.decode(states, size).result(), strict=True))
+        if self.uses_gpu:  # many of them may be kept for long
+            results = {index: _unpinned(result) for index, result in results.items()}
         return results[0] if single else [results[i] for i in range(len(images))]
 
     def run_core(
@@ -309,6 +312,8 @@ class Lotus2Predictor:
         search: EdgeSearch | None = None,
     ) -> Prediction:
         """Decode a state, which may be decoded again, or sharpened, afterwards.
+
+        With a GPU the arrays may lie in pinned memory: copy those that are kept for long.
 
         Args:
             state: see `run_core`.
@@ -378,6 +383,14 @@ class Lotus2Predictor:
             msg = 'the detail sharpener is not loaded; load the model with it to sharpen'
             raise SettingsError(msg)
         return self.tasks if tasks is None else check_tasks(tasks, self.tasks)
+
+
+def _unpinned(result: Prediction) -> Prediction:
+    """The same in memory that the system may swap out."""
+    disparity, normals = (
+        None if values is None else values.copy() for values in (result.disparity, result.normals)
+    )
+    return replace(result, disparity=disparity, normals=normals)
 
 
 def _stages(opened: Opened) -> Stages:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -173,33 +174,23 @@ class _Download:
 
     def __init__(self, stages: RecordedStages, name: str, latent: Tensor, size: Size) -> None:
         task, model = TASKS[name], stages.model
-        self._host = torch.empty((*size, task.channels), dtype=torch.float32, pin_memory=True)
-        host = self._host
 
         def decode(values: Tensor) -> Tensor:
             value = read_picture(decode_latents(model.vae, values), task, size)[0]
-            value = value.permute(1, 2, 0).contiguous()
-            host.copy_(value, non_blocking=True)
-            return value
+            return value.permute(1, 2, 0).contiguous()
 
         self._recording = Recording(f'the {name} decoder', decode, [latent], stages.frames)
 
-        self._written = torch.cuda.Event()
-        self._untaken: Callable[[], Float32Array] | None = None
-
     def __call__(self, latent: Tensor) -> Picture:
-        if self._untaken is not None:
-            self._untaken()  # before its bytes are overwritten
         drawn = self._recording(latent).clone()[None]  # the next replay of any may overwrite it
-        self._written.record()
-        found: list[Float32Array] = []
+        # Pinned memory comes from torch's own cache, and returns there with the last array of it.
+        host = torch.empty(drawn.shape, dtype=torch.float32, pin_memory=True)
+        host.copy_(drawn, non_blocking=True)
+        written = torch.cuda.Event()
+        written.record()
 
         def values() -> Float32Array:
-            if not found:
-                self._written.synchronize()
-                found.append(self._host.numpy()[None].copy())
-                self._untaken = None
-            return found[0]
+            written.synchronize()
+            return np.asarray(host.numpy(), dtype=np.float32)
 
-        self._untaken = values
-        return Picture(values, lambda: bool(found) or self._written.query(), drawn)
+        return Picture(values, written.query, drawn)

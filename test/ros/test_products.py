@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 from sensor_msgs.msg import PointField
@@ -11,6 +13,7 @@ from lotus2_ros.ros.camera import Camera
 from lotus2_ros.ros.messages import image_message
 from lotus2_ros.ros.plan import TOPICS, make_plan
 from lotus2_ros.ros.products import Frame, FrameScale, Products
+from lotus2_ros.ros.publishing import Packed
 from lotus2_ros.settings import NodeSettings
 
 H, W = 12, 16
@@ -28,7 +31,12 @@ def frame(camera: Camera | None = CAMERA, **settings: object) -> Frame:
 def made(disparity: np.ndarray, topics: object = TOPICS, **settings: object) -> dict[str, object]:
     normals = np.zeros((H, W, 3), np.float32)
     normals[..., 2] = -1.0
-    return dict(products(disparity, normals, **settings).messages(topics))  # type: ignore
+    return whole(products(disparity, normals, **settings).messages(topics))  # type: ignore
+
+
+def whole(messages: Iterable[tuple[str, object]]) -> dict[str, object]:
+    """Messages by topic, as a subscriber has them."""
+    return {t: m.unpacked() if isinstance(m, Packed) else m for t, m in messages}
 
 
 def products(
@@ -185,7 +193,8 @@ def test_the_ground_is_told_from_what_rises_from_it() -> None:
     disparity[:, :4] = 1.0 / 1.2 - 0.1
     normals = np.zeros((H, W, 3), np.float32)
     normals[..., 1] = -1.0
-    [(_, image)] = products(disparity, normals).messages([plan.GROUND])
+    [(_, packed)] = products(disparity, normals).messages([plan.GROUND])
+    image = packed.unpacked()
     labels = np.frombuffer(image.data, np.uint8).reshape(H, W)
     assert image.encoding == 'mono8'
     assert (labels[-2:, 5:] == 127).all()
@@ -230,7 +239,7 @@ def test_a_relative_cloud_is_in_a_frame_of_its_own() -> None:
 def test_nothing_is_computed_for_topics_that_are_not_asked_for() -> None:
     some = Products(frame(camera=None), flat(), None, FrameScale(1.0, 0.1, 'fixed'))
     assert [topic for topic, _ in some.messages([plan.DEPTH_COLOR])] == [plan.DEPTH_COLOR]
-    assert '_unlimited' not in vars(some)
+    assert '_metres' not in vars(some)
 
 
 def test_normals_are_three_floats_facing_the_camera_and_bluish_in_colour() -> None:

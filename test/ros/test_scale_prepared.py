@@ -64,7 +64,9 @@ class Drive:
             received=0.0,
             picture=picture.clip(0, 255).astype(np.uint8),
         )
-        self._sense(image_message((1 / (A * world + B)).astype(np.float32), '32FC1', header))
+        self._sense(
+            image_message((1 / (A * world + B)).astype(np.float32), '32FC1', header).unpacked()
+        )
         gain = float(np.exp(self._rng.normal(0, 0.02)))
         return frame, (gain * world).astype(np.float32)
 
