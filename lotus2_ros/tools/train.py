@@ -121,6 +121,25 @@ def _add_nano(parser: argparse.ArgumentParser) -> None:
         help='weight of the share of depth that delta1 does not count (%(default)s)',
     )
     parser.add_argument(
+        '--reuse',
+        type=float,
+        default=defaults.reuse,
+        help='training steps that a rendered scene serves (%(default)s)',
+    )
+    parser.add_argument(
+        '--normals-every',
+        type=int,
+        default=defaults.normals_every,
+        metavar='N',
+        help='normals are learnt in every N-th step only (%(default)s)',
+    )
+    parser.add_argument(
+        '--truth-share',
+        type=float,
+        default=defaults.truth_share,
+        help='with --decoder-with-core: share of a batch whose truth is decoded (%(default)s)',
+    )
+    parser.add_argument(
         '--decoder-with-core', action='store_true', help="train the decoder in the core's stage too"
     )
     parser.add_argument('--start', type=Path, default=None, help='model folder to begin from')
@@ -205,6 +224,9 @@ def settings_from(args: argparse.Namespace) -> TrainingSettings:
         overlap_weight=args.overlap_weight,
         own_state_share=args.own_state_share,
         far_off_weight=args.far_off_weight,
+        reuse=args.reuse,
+        normals_every=args.normals_every,
+        truth_share=args.truth_share,
         decoder_with_core=args.decoder_with_core,
     )
     stages = {

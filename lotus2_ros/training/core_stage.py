@@ -25,9 +25,6 @@ from lotus2_ros.types import DEPTH, TASKS
 _LARGEST_ERROR = 2.0
 """A pixel's relative error counts up to this: a few far pixels must not outweigh a picture."""
 
-_TRUTH_SHARE = 0.25
-"""Of a batch whose truth is decoded too where the decoder is trained along."""
-
 _CLOSE = math.log(1.25)
 """Largest log ratio of predicted and true depth that delta1 counts."""
 
@@ -151,7 +148,7 @@ def truth_losses(run: TrainingRun, batch: EncodedBatch, task: str, figures: Figu
     From the core's latents alone it would learn to draw softly what the core is unsure of, and
     could no longer draw the sharp edges that the sharpener's latents hold.
     """
-    part = batch.part(max(1, round(len(batch.image) * _TRUTH_SHARE)))
+    part = batch.part(max(1, round(len(batch.image) * run.settings.truth_share)))
     restored = run.decode(run.vae, part.wanted[task]).float()
     if task == DEPTH:
         restored = restored.mean(1, keepdim=True)

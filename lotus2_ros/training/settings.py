@@ -127,6 +127,7 @@ class TrainingSettings:
         own_state_share: of the sharpener's states, those that its own first step leads to; 0 is the
             paper's recipe.
         decoder_with_core: keep training the decoder in the core's stage, by its decoded losses.
+        truth_share: share of a batch whose truth is decoded for that, too.
         decoded_share: share of a batch whose prediction is also compared after decoding.
         decoded_weight: weight of that comparison's absolute error.
         relative_weight: weight of its relative error of depth, aligned as evaluation does.
@@ -164,6 +165,7 @@ class TrainingSettings:
     overlap_weight: float = 1.0
     own_state_share: float = 0.5
     decoder_with_core: bool = False
+    truth_share: float = 0.25
     decoded_share: float = 0.5
     decoded_weight: float = 1.0
     relative_weight: float = 4.0

@@ -26,6 +26,25 @@ def test_nano_takes_the_recipe_of_its_own():
     assert settings.sharpener == TrainingSettings().sharpener
 
 
+@pytest.mark.parametrize(
+    ('option', 'value'),
+    [
+        ('edge_weight', 0.25),
+        ('edge_radius', 2),
+        ('overlap_weight', 3.0),
+        ('own_state_share', 0.75),
+        ('far_off_weight', 2.0),
+        ('reuse', 9.0),
+        ('normals_every', 6),
+        ('truth_share', 0.125),
+    ],
+)
+def test_every_number_of_nanos_recipe_is_taken(option, value):
+    assert getattr(TrainingSettings(), option) != value
+    args = parsed('nano', '--out', 'x', f'--{option.replace("_", "-")}', str(value))
+    assert getattr(train.settings_from(args), option) == value
+
+
 @pytest.mark.parametrize('arguments', [[], ['everything'], ['core'], ['sharpener', '--steps', '3']])
 def test_a_wrong_command_line_is_refused(arguments):
     with pytest.raises(SystemExit) as caught:
