@@ -202,6 +202,7 @@ class Intake:
                 shift=self._scale.expected_shift(settings),
                 device=str(self._client.info.get('device', '')),
             ),
+            size=size or (height, width),
         )
         wanted_tasks = {*core.tasks, *sharp.tasks}
         if not core.tasks:

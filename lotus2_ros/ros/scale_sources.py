@@ -18,9 +18,10 @@ from lotus2_ros.geometry.rectification import Rectifier
 from lotus2_ros.geometry.rigid import inverse
 from lotus2_ros.geometry.scale.depth_source import DepthSamples, depth_samples, depth_scale
 from lotus2_ros.geometry.scale.estimate import NoScale, ScaleEstimate
-from lotus2_ros.geometry.scale.ground_source import ground_scale
+from lotus2_ros.geometry.scale.ground_source import ground_samples, ground_scale
+from lotus2_ros.geometry.scale.lidar_samples import LidarSamples, lidar_samples
 from lotus2_ros.geometry.scale.lidar_source import lidar_scale
-from lotus2_ros.geometry.scale.odometry_source import odometry_scale
+from lotus2_ros.geometry.scale.odometry_source import odometry_samples, odometry_scale
 from lotus2_ros.geometry.scale.scan_memory import Drive, ScanMemory
 from lotus2_ros.geometry.tracking import track_features
 from lotus2_ros.ros import scale_feeds
@@ -47,6 +48,7 @@ class _Sampled(NamedTuple):
 
     message: Image
     rectifier: Rectifier | None
+    size: tuple[int, int]
     samples: DepthSamples | NoScale
 
 
@@ -94,10 +96,10 @@ class ScaleSources:
         Args:
             frame: that has no prediction yet.
         """
-        if 'depth' in frame.settings.references():
+        if 'depth' in frame.settings.references() and frame.size is not None:
             message = self.feeds.waiting(scale_feeds.DEPTH)
             if message is not None:
-                self._samples(message, frame)
+                self._samples(message, frame, frame.size)
 
     def estimate(
         self, source: str, entry: Predicted, normals: Float32Array | None
@@ -132,22 +134,26 @@ class ScaleSources:
         # Registered means: seen from the same place. A driver that leaves the frame empty says so.
         if message.header.frame_id not in ('', entry.frame.header.frame_id):
             return NoScale('reference in another frame')
-        samples = self._samples(message, entry.frame)
-        return samples if isinstance(samples, NoScale) else depth_scale(entry.disparity, samples)
+        height, width = entry.disparity.shape
+        samples = self._samples(message, entry.frame, (height, width))
+        return depth_scale(entry.disparity, samples)
 
-    def _samples(self, message: Image, frame: Frame) -> DepthSamples | NoScale:
+    def _samples(
+        self, message: Image, frame: Frame, size: tuple[int, int]
+    ) -> DepthSamples | NoScale:
         rectifier = frame.camera.rectifier if frame.camera else None
         kept = self._sampled
-        if kept is not None and kept.message is message and kept.rectifier is rectifier:
+        by = message, rectifier, size
+        if kept is not None and kept[:3] == by:
             return kept.samples
         depth = read_depth(message)
         if isinstance(depth, NoScale):
             samples: DepthSamples | NoScale = depth
         elif rectifier is not None:
-            samples = depth_samples(rectifier.apply_to_depth(depth))
+            samples = depth_samples(rectifier.apply_to_depth(depth), size)
         else:
-            samples = depth_samples(depth)
-        self._sampled = _Sampled(message, rectifier, samples)
+            samples = depth_samples(depth, size)
+        self._sampled = _Sampled(*by, samples)
         return samples
 
     def _points(self, newest: Predicted) -> ScaleEstimate | NoScale | None:
@@ -165,7 +171,10 @@ class ScaleSources:
         if isinstance(placed, NoScale):
             return placed
         drive = self._drive(entry)
-        result = lidar_scale(entry.disparity, placed.scan, intrinsics, drive=drive)
+        samples = lidar_samples(placed.scan, intrinsics, drive=drive)
+        if drive is not None and isinstance(samples, LidarSamples):
+            drive.keep(samples.scanned)
+        result = lidar_scale(entry.disparity, samples)
         self.lidar_motion = placed.motion
         self.lidar_memory = '' if drive is None else f'scans kept: {len(drive.memory)}'
         return self._carried(result, entry)
@@ -200,7 +209,8 @@ class ScaleSources:
             return intrinsics
         if isinstance(plane, NoScale):
             return plane
-        return ground_scale(entry.disparity, ray_map(intrinsics), plane, normals=normals)
+        samples = ground_samples(ray_map(intrinsics), plane)
+        return ground_scale(entry.disparity, samples, normals=normals)
 
     def _plane(self, entry: Predicted) -> GroundPlane | NoScale:
         settings = entry.frame.settings
@@ -253,7 +263,7 @@ class ScaleSources:
             if np.linalg.norm(motion[:3, 3]) < entry.frame.settings.odometry_baseline:
                 continue
             tracks = track_features(earlier.picture, entry.picture)
-            return odometry_scale(entry.disparity, tracks, motion, intrinsics)
+            return odometry_scale(entry.disparity, odometry_samples(tracks, motion, intrinsics))
         return reason or NoScale('no earlier picture')
 
     def _motion(self, now: Predicted, before: Predicted) -> Float64Array | NoScale:

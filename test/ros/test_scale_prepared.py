@@ -63,6 +63,7 @@ class Drive:
             epoch=0,
             received=0.0,
             picture=picture.clip(0, 255).astype(np.uint8),
+            size=world.shape,
         )
         self._sense(image_message((1 / (A * world + B)).astype(np.float32), '32FC1', header))
         gain = float(np.exp(self._rng.normal(0, 0.02)))
