@@ -224,7 +224,6 @@ class Intake:
         if not accepted:
             return 'worker lost'
         self._sharpen_requested = False
-        self._scale.prepare(wait=False)
         return None
 
     @property
