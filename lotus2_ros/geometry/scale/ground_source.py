@@ -14,6 +14,7 @@ from lotus2_ros.geometry.scale.choice import draws, some
 from lotus2_ros.geometry.scale.estimate import NoScale, References, ScaleEstimate
 from lotus2_ros.geometry.scale.fit import fit_scale
 from lotus2_ros.geometry.scale.quantile import quantiles
+from lotus2_ros.geometry.scale.two_by_two import inverse
 from lotus2_ros.types import BoolArray, Float32Array
 
 Float64Array = NDArray[np.float64]
@@ -286,7 +287,7 @@ def _plane_covariance(
     table[2], table[3] = seen.rays[on].T * unit
     table[4], table[5] = unit, 1.0  # the last one: q itself
     sums = table[:2] @ table.T  # (2, 6)
-    gain = np.linalg.solve(sums[:, :2], sums[:, 2:])
+    gain = inverse(sums[:, :2]) @ sums[:, 2:]
     x, y, z = plane.unit_up
     crossed = gain[:, :3] @ np.array([[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]])
     tilt = -crossed / plane.height * np.radians(plane.tilt_sigma_deg)

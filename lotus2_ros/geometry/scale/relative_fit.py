@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from lotus2_ros.geometry.scale.estimate import References, ScaleEstimate
 from lotus2_ros.geometry.scale.quantile import median, robust_sigma
+from lotus2_ros.geometry.scale.two_by_two import inverse
 
 Float64Array = NDArray[np.float64]
 
@@ -162,7 +163,7 @@ def _covariance(
     worth = min(float(_INDEPENDENT), areas.sum() ** 2 / float(areas @ areas))
     weights *= worth / areas.sum() / scale**2
     design = np.stack([a * d, np.ones_like(d)])  # of log a and of b
-    return np.asarray(np.linalg.inv((weights * design) @ design.T), dtype=np.float64)
+    return inverse((weights * design) @ design.T)
 
 
 def mixed(one: ScaleEstimate, other: ScaleEstimate, share: float) -> ScaleEstimate:
