@@ -11,8 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lotus2_ros.geometry.scale.choice import draws, some
+from lotus2_ros.geometry.scale.choice import draws
 from lotus2_ros.geometry.scale.quantile import quantiles, robust_sigma
+from lotus2_ros.geometry.scale.weights import tukey_weights
 from lotus2_ros.types import BoolArray
 
 Float64Array = NDArray[np.float64]
@@ -21,15 +22,16 @@ _JUDGES = 96
 """Points that choose among the hypotheses."""
 
 _HYPOTHESES = 64
+_MINUS_ONES = np.full(_HYPOTHESES, -1.0)
+_APART = 1e-9
+"""Least distance of two points that a line is laid through, in units of the spread."""
+
 _ITERATIONS = 20
 _SETTLED = 0.03
 """Change of the solution, in its own standard deviations, with which the iteration ends."""
 
 _SINGULAR = 1e-13
 """Determinant of the normal equations, relative to the product of their diagonal."""
-
-_TUKEY = 4.685
-"""Tukey's constant: 95% efficiency for normal errors (Huber and Ronchetti 2009)."""
 
 _INLIER = 3.0
 _INDEPENDENT = 300
@@ -120,25 +122,22 @@ def _best_hypothesis(x: Float64Array, table: Float64Array, seed: int) -> tuple[f
     half = len(x) // 2
     order = np.argpartition(x, half)
     # One of the lower and one of the upper half: close pairs give wild slopes.
-    drawn = draws(2 * _HYPOTHESES, seed)
-    low = order[(half * drawn[:_HYPOTHESES]).astype(np.intp)]
-    high = order[half + ((len(x) - half) * drawn[_HYPOTHESES:]).astype(np.intp)]
-    (low_x, _, low_y), (high_x, _, high_y) = (
-        points / points[1] for points in (table[:, low], table[:, high])
-    )
-    apart = high_x - low_x
-    valid = apart > 1e-9
-    if not valid.any():
+    places = (half * draws(2 * _HYPOTHESES, seed)).astype(np.intp)
+    places[_HYPOTHESES:] += len(x) - half
+    points = table.take(order.take(places), axis=1)
+    points /= points[1]
+    low, high = points[:, :_HYPOTHESES], points[:, _HYPOTHESES:]
+    apart = high[0] - low[0]
+    if not apart.max() > _APART:
         return None
-    slope = (high_y - low_y) / np.where(valid, apart, np.inf)
-    lines = np.empty((_HYPOTHESES, 3), dtype=np.float32)
-    lines[:, 0], lines[:, 1], lines[:, 2] = slope, high_y - slope * high_x, -1.0
+    slope = (high[2] - low[2]) / np.maximum(apart, _APART)
     # In single precision: this only chooses.
-    error = np.abs(lines @ table[:, some(len(x), _JUDGES, seed)].astype(np.float32))
+    lines = np.array([slope, high[2] - slope * high[0], _MINUS_ONES], dtype=np.float32)
+    judges = (len(x) * draws(_JUDGES, seed)).astype(np.intp)
+    error = np.abs(lines.T @ table.take(judges, axis=1).astype(np.float32))
     error.sort(axis=1)  # for so few, quicker than a partition
-    middle = error[:, error.shape[1] // 2]
-    best = int(np.where(valid, middle, np.inf).argmin())
-    return float(lines[best, 0]), float(lines[best, 1])
+    best = int(error[:, _JUDGES // 2].argmin())
+    return float(lines[0, best]), float(lines[1, best])
 
 
 def _refined(
@@ -151,10 +150,7 @@ def _refined(
     for _ in range(_ITERATIONS):
         residual = _residuals(table, slope, level)
         scale = max(1.0, robust_sigma(residual))
-        residual *= 1.0 / (_TUKEY * scale)
-        np.minimum(residual, 1.0, out=residual)
-        weights = (1.0 - residual * residual) ** 2
-        sums = (table[:2] * weights) @ table.T  # (2, 3)
+        sums = (table[:2] * tukey_weights(residual, scale)) @ table.T  # (2, 3)
         (sxx, sx, sxy), (_, s, sy) = sums.tolist()
         determinant = s * sxx - sx * sx
         if not determinant > _SINGULAR * s * sxx:

@@ -13,13 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotus2_ros.geometry.scale.quantile import robust_sigma
+from lotus2_ros.geometry.scale.weights import tukey_weights
 
 Float64Array = NDArray[np.float64]
 
 _ITERATIONS = 15
-_TUKEY = 4.685
-"""Tukey's constant: 95% efficiency for normal errors (Huber and Ronchetti 2009)."""
-
 _SETTLED = 0.05
 """Change of the solution, in its own standard deviations, with which the iteration ends."""
 
@@ -82,10 +80,7 @@ def fit_with_pose_error(
     for _ in range(_ITERATIONS):
         residual = np.abs(table[-1] - solution @ factors)
         scale = max(1.0, robust_sigma(residual))
-        residual *= 1.0 / (_TUKEY * scale)
-        np.minimum(residual, 1.0, out=residual)
-        weights = ((1.0 - residual * residual) / scale) ** 2
-        sums = (factors * weights) @ table.T
+        sums = (factors * tukey_weights(residual, scale)) @ table.T / scale**2
         normal = sums[:, :-1] + penalty
         try:
             update = np.linalg.solve(normal, sums[:, -1])
