@@ -39,7 +39,7 @@ _REFINEMENTS = 2
 _SETTLED_PX = 2.0
 """A correction that moves points by less needs no other one."""
 
-_SHRINK = 1.5
+_SHRINK = 1.35
 """Factor by which residuals may still become less once points are where a correction puts them."""
 
 _NETWORK_ERRS = 1.5, 1.73
