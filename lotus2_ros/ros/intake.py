@@ -224,6 +224,7 @@ class Intake:
         if not accepted:
             return 'worker lost'
         self._sharpen_requested = False
+        self._scale.sent()
         return None
 
     @property

@@ -78,6 +78,10 @@ class ScaleKeeper:
         """
         if frame.settings.references() or frame.settings.steady:
             self._coming.add(Taken(stamp_ns(frame), frame))
+
+    def sent(self) -> None:
+        """The model has it: there is time to prepare for it."""
+        if len(self._coming):
             self._wake()
 
     def answered(self, frame: Frame) -> None:
@@ -95,8 +99,7 @@ class ScaleKeeper:
             with self._coming.answering(frame):
                 yield
         finally:
-            if len(self._coming):
-                self._wake()
+            self.sent()  # another one may be under way
 
     def prepare(self) -> bool:
         """Do while the model works what needs no prediction, for the frame that comes next.
