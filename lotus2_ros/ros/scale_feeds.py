@@ -34,6 +34,9 @@ _WAITING = 6
 """Messages of a sensor that wait for their image; a camera may be slower than a sensor."""
 
 _POSES = 400
+_TIMES = 32
+"""Between poses of which results are remembered."""
+
 _OTHER_CLOCK_NS = 10_000_000_000
 """Stamps farther apart are no delay."""
 
@@ -78,6 +81,7 @@ class ReferenceFeeds:
             topic: deque(maxlen=_WAITING) for topic in (DEPTH, POINTS)
         }
         self._poses: deque[_Pose] = deque(maxlen=_POSES)
+        self._remembered: dict[int, tuple[_Pose, _Pose, Float64Array]] = {}
         self._up: Float64Array | None = None
 
     def apply(self, settings: NodeSettings) -> None:
@@ -161,8 +165,16 @@ class ReferenceFeeds:
             return NoScale('bad odometry')
         if other.stamp <= one.stamp:
             return one.pose
+        # Asked for the same few times again and again, while an image is worked on.
+        known = self._remembered.get(stamp)
+        if known is not None and known[0] is one and known[1] is other:
+            return known[2]
         part = min(1.0, max(0.0, (stamp - one.stamp) / (other.stamp - one.stamp)))
-        return _between(one.pose, other.pose, part)
+        pose = _between(one.pose, other.pose, part)
+        if len(self._remembered) >= _TIMES:
+            self._remembered.clear()
+        self._remembered[stamp] = one, other, pose
+        return pose
 
     def may_move(self, image: Taken) -> bool:
         """Whether the pose at the time of an image may become another one once more odometry comes.

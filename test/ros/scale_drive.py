@@ -26,6 +26,7 @@ from lotus2_ros.ros.products import Frame
 from lotus2_ros.ros.scale import ScaleKeeper
 from lotus2_ros.ros.scale_feeds import ReferenceFeeds
 from lotus2_ros.ros.scale_history import PredictionHistory
+from lotus2_ros.ros.scale_readings import stamp_ns
 from lotus2_ros.ros.scale_sources import ScaleSources
 from lotus2_ros.ros.scaled import Scaled
 from lotus2_ros.ros.transforms import LateTransform, Transforms
@@ -194,7 +195,7 @@ class Robot:
 
     def know(self, moment: Moment) -> None:
         """Let transforms come."""
-        self.tree.until = moment.frame.header.stamp.nanosec + AFTER_NS
+        self.tree.until = stamp_ns(moment.frame) + AFTER_NS
 
     def scaled(self, moment: Moment) -> Scaled:
         with self.keeper.answering(moment.frame):
