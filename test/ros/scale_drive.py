@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion
 from moving_lidar import timed
+from rig import image_of
 from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
@@ -20,7 +21,6 @@ from lotus2_ros.geometry.mounting import Mounting
 from lotus2_ros.geometry.rigid import from_rotation_vector, inverse
 from lotus2_ros.ros import scale_feeds
 from lotus2_ros.ros.camera import Camera
-from lotus2_ros.ros.messages import image_message
 from lotus2_ros.ros.plan import DEPTH_IMAGE, make_plan
 from lotus2_ros.ros.products import Frame
 from lotus2_ros.ros.scale import ScaleKeeper
@@ -119,7 +119,7 @@ def _moment(settings: NodeSettings, number: int, rng: np.random.Generator) -> Mo
     return Moment(
         frame,
         disparity,
-        image_message(depth, '32FC1', header),
+        _image(depth, header),
         _cloud(room_scan(16, rng, _place(stamp + SCAN_NS)), _header(LIDAR, stamp + SCAN_NS)),
         _pose(stamp + BEFORE_NS),
         _pose(stamp + AFTER_NS),
@@ -135,6 +135,12 @@ def _pose(stamp: int) -> PoseStamped:
     x, y, z = driven(stamp)[:3, 3]
     pose = Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(w=1.0))
     return PoseStamped(header=_header(ODOM, stamp), pose=pose)
+
+
+def _image(depth: np.ndarray, header: Header) -> Image:
+    image = image_of(depth, '32FC1')
+    image.header = header
+    return image
 
 
 def _header(frame_id: str, stamp: int) -> Header:
