@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -69,14 +70,7 @@ class Mounting:
     @property
     def body_to_base(self) -> Float64Array:
         """(4, 4), points in the sensor's body frame (x forward, y left, z up) to the base frame."""
-        transform = np.eye(4)
-        turn = np.eye(3)
-        angles = (self.roll_deg, self.pitch_deg, self.yaw_deg)
-        for axis, angle in zip(np.eye(3), angles, strict=True):
-            turn = cv2.Rodrigues(axis * np.radians(angle))[0] @ turn
-        transform[:3, :3] = turn
-        transform[:3, 3] = self.x, self.y, self.height
-        return transform
+        return _body_to_base(self).copy()
 
     @property
     def plane(self) -> GroundPlane:
@@ -88,3 +82,16 @@ class Mounting:
     def height_over_ground(self) -> Float64Array:
         """(a, b, c, d): a x + b y + c z + d is the height of a point of the optical frame [m]."""
         return np.asarray(self.optical_to_base[2], dtype=np.float64)
+
+
+@lru_cache(maxsize=16)
+def _body_to_base(mounting: Mounting) -> Float64Array:
+    """See `Mounting.body_to_base`; asked for many times a frame."""
+    transform = np.eye(4)
+    turn = np.eye(3)
+    angles = (mounting.roll_deg, mounting.pitch_deg, mounting.yaw_deg)
+    for axis, angle in zip(np.eye(3), angles, strict=True):
+        turn = cv2.Rodrigues(axis * np.radians(angle))[0] @ turn
+    transform[:3, :3] = turn
+    transform[:3, 3] = mounting.x, mounting.y, mounting.height
+    return transform

@@ -38,24 +38,23 @@ def from_rotation_vector(vector: Float64Array, translation: Float64Array) -> Flo
     # Rodrigues' formula, R = I + s K + c K^2 with K = [vector]_x; both factors go over to a limit.
     s = math.sin(angle) / angle if angle > 1e-8 else 1.0
     c = (1.0 - math.cos(angle)) / angle**2 if angle > 1e-4 else 0.5
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    result = np.eye(4)
-    result[:3, :3] += s * cross + c * (cross @ cross)
-    result[:3, 3] = translation
-    return result
+    p, q, r = translation
+    return np.array(
+        [
+            [1.0 - c * (y * y + z * z), c * x * y - s * z, c * x * z + s * y, p],
+            [c * x * y + s * z, 1.0 - c * (x * x + z * z), c * y * z - s * x, q],
+            [c * x * z - s * y, c * y * z + s * x, 1.0 - c * (x * x + y * y), r],
+            [0.0, 0.0, 0.0, 1.0],
+        ]
+    )
 
 
 def rotation_vector(rotation: Float64Array) -> Float64Array:
     """Axis times angle [rad] of a rotation matrix, (3,); the angle lies in [0, pi]."""
-    skew = 0.5 * np.array(
-        [
-            rotation[2, 1] - rotation[1, 2],
-            rotation[0, 2] - rotation[2, 0],
-            rotation[1, 0] - rotation[0, 1],
-        ]
-    )
-    sine, cosine = float(np.linalg.norm(skew)), 0.5 * (float(np.trace(rotation)) - 1.0)
-    angle = np.arctan2(sine, cosine)
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation.tolist()
+    skew = 0.5 * np.array([zy - yz, xz - zx, yx - xy])
+    sine, cosine = math.sqrt(float(skew @ skew)), 0.5 * (xx + yy + zz - 1.0)
+    angle = math.atan2(sine, cosine)
     if sine > 1e-6:
         return np.asarray(skew * (angle / sine), dtype=np.float64)
     if cosine > 0.0:

@@ -63,9 +63,12 @@ class Delivery(Closing):
 
     def on_result(self, result: WorkerResult) -> None:
         """Publish what was planned for this frame, under the stamp of its image."""
+        with self._scale.answering(result.context):
+            self._deliver(result)
+
+    def _deliver(self, result: WorkerResult) -> None:
         start = time.monotonic()
         frame: Frame = result.context
-        self._scale.answered(frame)
         if frame.epoch != self._epoch():
             self._monitor.count('overtaken by a restart')
             return
@@ -104,7 +107,6 @@ class Delivery(Closing):
                 partial(self._leave_out, lane, done),
             )
         done.release()
-        self._scale.prepare(wait=True)
 
     def close(self) -> None:
         """Make no more messages; returns when none is under way."""

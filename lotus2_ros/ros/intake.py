@@ -212,6 +212,7 @@ class Intake:
                 shift=self._scale.expected_shift(settings),
                 device=str(self._client.info.get('device', '')),
             ),
+            size=size or (height, width),
         )
         wanted_tasks = {*core.tasks, *sharp.tasks}
         if not core.tasks:
@@ -233,7 +234,7 @@ class Intake:
         if not accepted:
             return 'worker lost'
         self._sharpen_requested = False
-        self._scale.prepare(wait=False)
+        self._scale.sent()
         return None
 
     @property

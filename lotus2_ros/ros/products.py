@@ -50,6 +50,7 @@ class Frame:
         stream: which camera it is from.
         picture: (h, w) grey, for the scale to follow from frame to frame; None if it does not.
         search: what the model's process looks for in it; None for nothing.
+        size: (height, width) of the results; None if nobody knows before they are there.
     """
 
     header: Header
@@ -63,6 +64,7 @@ class Frame:
     stream: int = 0
     picture: UInt8Array | None = None
     search: EdgeSearch | None = None
+    size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from std_msgs.msg import Header
 
@@ -13,43 +14,32 @@ from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.geometry.mounting import Mounting
 from lotus2_ros.geometry.scale.estimate import NoScale, ScaleEstimate
 from lotus2_ros.geometry.scale.filter import FilterNoise
-from lotus2_ros.geometry.scale.frame_alignment import Carried, FrameAligner, relation
+from lotus2_ros.geometry.scale.frame_alignment import Carried, FrameAligner
 from lotus2_ros.geometry.scale.fusion import fuse
 from lotus2_ros.geometry.scale.steady import Steadier, SteadyMap
 from lotus2_ros.geometry.scale.tracker import ScaleReport, ScaleTracker
 from lotus2_ros.geometry.scale.transition import NoTransition
 from lotus2_ros.ros.products import Frame, FrameScale
-from lotus2_ros.ros.scale_history import FramesUnderWay, Predicted, PredictionHistory
+from lotus2_ros.ros.scale_history import FramesUnderWay, Predicted, PredictionHistory, Taken
 from lotus2_ros.ros.scale_readings import stamp_ns
 from lotus2_ros.ros.scale_sources import ScaleSources
+from lotus2_ros.ros.scaled import Scaled, sharpened, steadied
 from lotus2_ros.settings import NodeSettings
+from lotus2_ros.settings.scale import SCALE_SOURCES
 from lotus2_ros.types import Float32Array
 
 _SECOND = 1e9
 
 
-class Scaled(NamedTuple):
-    """What is published of one result.
-
-    Attributes:
-        disparity: (H, W) float32, as predicted or steady; None if there is none.
-        scale: of that disparity.
-        shift: b / a of the disparity as predicted; NaN without a scale, or of a sharpened one.
-    """
-
-    disparity: Float32Array | None
-    scale: FrameScale
-    shift: float = math.nan
-
-
 class ScaleKeeper:
-    """Works on the receiver's thread; reset and asked from the executor's.
+    """Works on the receiver's thread, and ahead on another; reset and asked from the executor's.
 
     Args:
         sources: what the scale is estimated from.
         history: that `sources` looks at, too.
         publish: takes the report of each frame and the header of its image.
         count: takes the cause of a reference that gave nothing.
+        wake: called when `prepare` may have something to do.
     """
 
     def __init__(
@@ -59,14 +49,17 @@ class ScaleKeeper:
         *,
         publish: Callable[[ScaleReport, Header], Any],
         count: Callable[[str], Any],
+        wake: Callable[[], Any] = lambda: None,
     ) -> None:
         self._sources = sources
         self._history = history
         self._publish = publish
         self._count = count
+        self._wake = wake
         self._lock = threading.Lock()
         self._aligner = FrameAligner()
         self._carried: Carried | None = None
+        self._carried_to: Taken | None = None
         self._coming = FramesUnderWay()
         self._steadier = Steadier()
         self._tracker = ScaleTracker()
@@ -83,23 +76,48 @@ class ScaleKeeper:
         Args:
             frame: the image's context.
         """
-        self._coming.add(frame)
+        if frame.settings.references() or frame.settings.steady:
+            self._coming.add(Taken(stamp_ns(frame), frame))
+
+    def sent(self) -> None:
+        """The model has it: there is time to prepare for it."""
+        if len(self._coming):
+            self._wake()
 
     def answered(self, frame: Frame) -> None:
-        """It has a result now, or will have none."""
+        """It will have no result."""
         self._coming.remove(frame)
 
-    def prepare(self, *, wait: bool) -> None:
-        """Do while the model works what needs no prediction for the frame that it works on.
+    @contextmanager
+    def answering(self, frame: Frame) -> Iterator[None]:
+        """It has a result, which is being worked on: nothing is prepared beside it.
 
         Args:
-            wait: for a result that is being worked on; else nothing is done beside one.
+            frame: the image's context.
         """
-        if self._lock.acquire(blocking=wait):
-            try:
-                self._prepare()
-            finally:
-                self._lock.release()
+        try:
+            with self._coming.answering(frame):
+                yield
+        finally:
+            self.sent()  # another one may be under way
+
+    def prepare(self) -> bool:
+        """Do while the model works what needs no prediction, for the frame that comes next.
+
+        In steps, so that a result waits for one at most, and for one that is done for it.
+
+        Returns:
+            False if something is lacking that may still come.
+        """
+        done = True
+        for step in ('frame to frame', *SCALE_SOURCES):
+            with self._lock:
+                newest = self._history.newest
+                coming = self._coming.first(newest.stamp if newest else -1)
+                if coming is None:
+                    return True
+                done &= self._prepare(step, coming)
+        return done
 
     def expected_shift(self, settings: NodeSettings) -> float:
         """The b / a that the next frame's predicted disparity may have; NaN if nothing tells.
@@ -127,8 +145,8 @@ class ScaleKeeper:
         """What people may want to know beyond the report, by what it is about."""
         with self._lock:
             notes = {
-                'lidar motion': self._sources.lidar_motion,
-                'lidar memory': self._sources.lidar_memory,
+                'lidar motion': self._sources.lidar.motion,
+                'lidar memory': self._sources.lidar.memory,
                 'camera pose': self._pose_source,
             }
             return {name: note for name, note in notes.items() if note}
@@ -190,29 +208,31 @@ class ScaleKeeper:
             stamp = stamp_ns(frame)
             core = self._history.at(stamp) if sharp else None
             if core is not None:
-                return _sharpened(core, disparity)
+                return sharpened(core, disparity)
             entry = self._next(frame, stamp, disparity)
             scale = FrameScale.of(settings)
             if settings.references():
                 scale = self._measure(entry, normals)
             else:
                 self._report = None
-            scaled = _steadied(entry.disparity, scale, entry.steady)
+            scaled = steadied(entry.disparity, scale, entry.steady)
             self._shift = scaled.shift
             return scaled
 
-    def _prepare(self) -> None:
-        # Of several, all but the first will follow a prediction that is not there yet.
-        frame, newest = self._coming.only, self._history.newest
-        if frame is None or newest is None or stamp_ns(frame) <= newest.stamp:
-            return
-        self._carried = self._aligner.carry(frame.picture, _known(newest))
-        self._sources.prepare(frame)
+    def _prepare(self, step: str, coming: Taken) -> bool:
+        if step == 'frame to frame':
+            if self._carried_to is not coming:
+                scale = _known(self._history.newest)
+                self._carried = self._aligner.carry(coming.frame.picture, scale)
+                self._carried_to = coming
+            return True
+        wanted = coming.size is not None and step in coming.frame.settings.references()
+        return not wanted or self._sources.prepare(step, coming)
 
     def _next(self, frame: Frame, stamp: int, disparity: Float32Array) -> Predicted:
         settings = frame.settings
         self._follow(frame, settings, stamp)
-        carried, self._carried = self._carried, None
+        carried, self._carried, self._carried_to = self._carried, None, None
         transition = self._aligner.update(
             disparity, frame.picture, _known(self._history.newest), carried
         )
@@ -287,39 +307,10 @@ class ScaleKeeper:
         self._steadier.reset()
         self._tracker.reset(reason)
         self._shift = math.nan
-        self._carried = None
+        self._carried = self._carried_to = None
         self._detail = ''
 
 
 def _known(newest: Predicted | None) -> tuple[float, float] | None:
     """Scale and shift of a prediction, as far as there are any."""
     return (newest.a, newest.b) if newest and math.isfinite(newest.a) else None
-
-
-def _sharpened(core: Predicted, disparity: Float32Array) -> Scaled:
-    """A sharpened disparity has the scale of the core's, by the map between the two."""
-    settings = core.frame.settings
-    way = relation(core.disparity, disparity)
-    if isinstance(way, NoTransition):
-        if settings.references():
-            return Scaled(disparity, FrameScale(math.nan, math.nan, 'lost'))
-        return Scaled(disparity, FrameScale.of(settings))
-    steady = SteadyMap(
-        core.steady.gain / way.scale, core.steady.offset - core.steady.gain / way.scale * way.shift
-    )
-    if not settings.references():
-        return _steadied(disparity, FrameScale.of(settings), steady)
-    if math.isnan(core.a):
-        return Scaled(disparity, FrameScale(math.nan, math.nan, 'unscaled'))
-    a = core.a / way.scale
-    scale = FrameScale(a, core.b - a * way.shift, 'locked')
-    return _steadied(disparity, scale, steady if settings.steady else SteadyMap())
-
-
-def _steadied(disparity: Float32Array, scale: FrameScale, steady: SteadyMap) -> Scaled:
-    """The steady disparity. What was measured is of the predicted one; parameters are not."""
-    if scale.is_measured:
-        scale = FrameScale(*steady.scale(scale.a, scale.b), scale.state)
-    # a (gain d + offset) + b is proportional to d plus this.
-    shift = (steady.offset + scale.b / scale.a) / steady.gain
-    return Scaled(steady.apply(disparity), scale, shift)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from geometry_msgs.msg import PoseStamped
@@ -16,10 +17,11 @@ from sensor_msgs.msg import Image, Imu, PointCloud2
 from lotus2_ros.geometry.rigid import from_rotation_vector, rotation_vector
 from lotus2_ros.geometry.scale.estimate import NoScale
 from lotus2_ros.ros.messages import optional_message
-from lotus2_ros.ros.scale_history import Predicted, PredictionHistory
+from lotus2_ros.ros.scale_history import Predicted, PredictionHistory, Taken
 from lotus2_ros.ros.scale_readings import read_pose, stamp_ns
 from lotus2_ros.settings import NodeSettings
 
+Asked = TypeVar('Asked', bound=Taken)
 Float64Array = NDArray[np.float64]
 
 DEPTH, POINTS, IMU, ODOM, ODOM_POSE = (
@@ -32,6 +34,9 @@ _WAITING = 6
 """Messages of a sensor that wait for their image; a camera may be slower than a sensor."""
 
 _POSES = 400
+_TIMES = 32
+"""Between poses of which results are remembered."""
+
 _OTHER_CLOCK_NS = 10_000_000_000
 """Stamps farther apart are no delay."""
 
@@ -42,11 +47,11 @@ _LEAST_GRAVITY = 5.0
 _MOST_GRAVITY = 15.0
 
 
-class Match(NamedTuple):
-    """A reference and the prediction of the image that it belongs to."""
+class Match(NamedTuple, Generic[Asked]):
+    """A reference and the image that it belongs to."""
 
     message: Any
-    entry: Predicted
+    entry: Asked
 
 
 class _Pose(NamedTuple):
@@ -76,6 +81,7 @@ class ReferenceFeeds:
             topic: deque(maxlen=_WAITING) for topic in (DEPTH, POINTS)
         }
         self._poses: deque[_Pose] = deque(maxlen=_POSES)
+        self._remembered: dict[int, tuple[_Pose, _Pose, Float64Array]] = {}
         self._up: Float64Array | None = None
 
     def apply(self, settings: NodeSettings) -> None:
@@ -104,42 +110,39 @@ class ReferenceFeeds:
 
     def match(
         self, topic: str, history: PredictionHistory, sync_s: float
-    ) -> Match | NoScale | None:
+    ) -> Match[Predicted] | NoScale | None:
         """The reference on a topic that belongs to the newest possible prediction; used up by it.
 
         Returns:
             The match; None if nothing has come; 'reference from another clock' or 'reference
             matches no image'.
         """
-        newest = history.newest
-        if newest is None:
+        entries = history.all()
+        if not entries:
             return None
         sync = round(sync_s * 1e9)
-        best: Match | None = None
         problem: NoScale | None = None
         with self._lock:
             messages = list(self._waiting[topic])
             self._waiting[topic].clear()
             for message in messages:
                 stamp = stamp_ns(message)
-                entry = history.nearest(stamp)
-                apart = abs(stamp - entry.stamp) if entry else 0
+                apart = abs(stamp - _nearest(stamp, entries).stamp)
                 if apart > _OTHER_CLOCK_NS:
                     problem = NoScale('reference from another clock')
-                elif entry is not None and apart <= sync:
-                    if best is None or _better(Match(message, entry), best):
-                        best = Match(message, entry)
-                elif stamp > newest.stamp:
+                elif apart > sync and stamp > entries[-1].stamp:
                     self._waiting[topic].append(message)  # its image may be under way
-                else:
+                elif apart > sync:
                     problem = problem or NoScale('reference matches no image')
-        return best or problem
+        return _best(messages, entries, sync) or problem
 
-    def waiting(self, topic: str) -> Any | None:
-        """The newest reference on a topic that waits for its image; it goes on waiting."""
+    def likely(
+        self, topic: str, history: PredictionHistory, coming: Taken, sync_s: float
+    ) -> Match[Taken] | None:
+        """What `match` would give if an image were predicted now; nothing is used up."""
         with self._lock:
-            messages = self._waiting[topic]
-            return messages[-1] if messages else None
+            messages = list(self._waiting[topic])
+        return _best(messages, history.with_coming(coming), round(sync_s * 1e9))
 
     def pose_at(self, stamp: int, fixed_frame: str, sync_s: float) -> Float64Array | NoScale:
         """(4, 4), robot at a time [ns] -> fixed frame, between the two poses around it.
@@ -154,17 +157,34 @@ class ReferenceFeeds:
             return NoScale('no odometry')
         if poses[-1].frame_id != fixed_frame:
             return NoScale('odometry in another frame')
-        before = [pose for pose in poses if pose.stamp <= stamp]
-        after = [pose for pose in poses if pose.stamp > stamp]
-        one, other = (before or after)[-1 if before else 0], (after or before)[0 if after else -1]
+        after = bisect_right(poses, stamp, key=lambda pose: pose.stamp)
+        one, other = poses[max(0, after - 1)], poses[min(after, len(poses) - 1)]
         if min(abs(one.stamp - stamp), abs(other.stamp - stamp)) > sync_s * 1e9:
             return NoScale('odometry late')
         if one.pose is None or other.pose is None:
             return NoScale('bad odometry')
         if other.stamp <= one.stamp:
             return one.pose
+        # Asked for the same few times again and again, while an image is worked on.
+        known = self._remembered.get(stamp)
+        if known is not None and known[0] is one and known[1] is other:
+            return known[2]
         part = min(1.0, max(0.0, (stamp - one.stamp) / (other.stamp - one.stamp)))
-        return _between(one.pose, other.pose, part)
+        pose = _between(one.pose, other.pose, part)
+        if len(self._remembered) >= _TIMES:
+            self._remembered.clear()
+        self._remembered[stamp] = one, other, pose
+        return pose
+
+    def may_move(self, image: Taken) -> bool:
+        """Whether the pose at the time of an image may become another one once more odometry comes.
+
+        It is between two poses once there is one after it; before, the last one stands for it.
+        """
+        with self._lock:
+            newest = self._poses[-1].stamp if self._poses else None
+        by_odometry = image.frame.settings.scale_extrinsics == 'parameters'
+        return by_odometry and newest is not None and newest < image.stamp
 
     def up(self) -> Float64Array | NoScale:
         """(3,) against gravity in the frame of the IMU; or 'no imu'."""
@@ -224,7 +244,22 @@ def _topics(settings: NodeSettings) -> set[str]:
     return topics
 
 
-def _better(one: Match, other: Match) -> bool:
+def _nearest(stamp: int, images: Sequence[Asked]) -> Asked:
+    return min(images, key=lambda image: abs(image.stamp - stamp))
+
+
+def _best(messages: Sequence[Any], images: Sequence[Asked], sync: int) -> Match[Asked] | None:
+    """The message and the image of the same moment [ns] of which the image is the newest."""
+    best: Match[Asked] | None = None
+    for message in messages:
+        stamp = stamp_ns(message)
+        found = Match(message, _nearest(stamp, images))
+        if abs(found.entry.stamp - stamp) <= sync and (best is None or _better(found, best)):
+            best = found
+    return best
+
+
+def _better(one: Match[Asked], other: Match[Asked]) -> bool:
     """For a newer image; for the same one, nearer in time."""
     if one.entry is not other.entry:
         return one.entry.stamp > other.entry.stamp

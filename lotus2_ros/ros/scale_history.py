@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.geometry.scale.estimate import NoScale, ScaleEstimate
 from lotus2_ros.geometry.scale.steady import SteadyMap
 from lotus2_ros.geometry.scale.transition import UNCHANGED, NoTransition, Transition
@@ -16,12 +19,36 @@ KEPT = 8
 
 
 @dataclass(eq=False)
-class Predicted:
-    """One frame's prediction.
+class Taken:
+    """An image that the model has, or had.
 
     Attributes:
         stamp: of the image [ns].
         frame: the image's context.
+    """
+
+    stamp: int
+    frame: Frame
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(height, width) of the prediction; None if nobody knows yet."""
+        return self.frame.size
+
+    @property
+    def intrinsics(self) -> Intrinsics | NoScale:
+        """Camera of the prediction; or 'no CameraInfo'."""
+        if self.frame.camera is None or self.size is None:
+            return NoScale('no CameraInfo')
+        height, width = self.size
+        return self.frame.camera.intrinsics.scaled(width, height)
+
+
+@dataclass(eq=False)
+class Predicted(Taken):
+    """One frame's prediction.
+
+    Attributes:
         disparity: (H, W) float32 as predicted.
         picture: (h, w) grey, or None.
         transition: from the prediction before to this one.
@@ -30,8 +57,6 @@ class Predicted:
         b: its shift [1/m].
     """
 
-    stamp: int
-    frame: Frame
     disparity: Float32Array
     picture: UInt8Array | None
     transition: Transition | NoTransition
@@ -39,29 +64,57 @@ class Predicted:
     a: float = float('nan')
     b: float = float('nan')
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the prediction."""
+        return self.disparity.shape[0], self.disparity.shape[1]
+
 
 class FramesUnderWay:
-    """Frames that the model has and that have no prediction yet; thread-safe."""
+    """Images that the model has and that have no prediction yet; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._frames: set[Frame] = set()
+        self._images: dict[Frame, Taken] = {}
+        self._answering = 0
 
-    def add(self, frame: Frame) -> None:
+    def __len__(self) -> int:
+        """Number of them."""
+        with self._lock:
+            return len(self._images)
+
+    def add(self, image: Taken) -> None:
         """Another one."""
         with self._lock:
-            self._frames.add(frame)
+            self._images[image.frame] = image
 
     def remove(self, frame: Frame) -> None:
         """It is under way no longer, if it was."""
         with self._lock:
-            self._frames.discard(frame)
+            self._images.pop(frame, None)
 
-    @property
-    def only(self) -> Frame | None:
-        """The one there is; None where there are none or several."""
+    @contextmanager
+    def answering(self, frame: Frame) -> Iterator[None]:
+        """It has a result, which is being worked on."""
         with self._lock:
-            return next(iter(self._frames)) if len(self._frames) == 1 else None
+            self._images.pop(frame, None)
+            self._answering += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._answering -= 1
+
+    def first(self, after: int) -> Taken | None:
+        """The one that has come first of those with a stamp after this one [ns].
+
+        None while a result is worked on: the one after it follows a prediction that is not in the
+        history yet.
+        """
+        with self._lock:
+            if self._answering:
+                return None
+            return next((image for image in self._images.values() if image.stamp > after), None)
 
 
 class PredictionHistory:
@@ -87,20 +140,28 @@ class PredictionHistory:
         """The one with exactly this stamp."""
         return next((entry for entry in self._entries if entry.stamp == stamp), None)
 
-    def nearest(self, stamp: int) -> Predicted | None:
-        """The one whose stamp is nearest."""
-        return min(self._entries, key=lambda entry: abs(entry.stamp - stamp), default=None)
+    def all(self) -> list[Predicted]:
+        """All of them, the newest last."""
+        return list(self._entries)
+
+    def with_coming(self, coming: Taken) -> list[Taken]:
+        """All that there will be once another one is predicted."""
+        return [*list(self._entries)[1 - KEPT :], coming]
 
     def earlier(self) -> list[Predicted]:
         """All but the newest, the latest first."""
         return list(self._entries)[-2::-1]
 
-    def carried(self, estimate: ScaleEstimate, entry: Predicted) -> ScaleEstimate | NoScale:
+    def carried(
+        self, estimate: ScaleEstimate | NoScale, entry: Predicted
+    ) -> ScaleEstimate | NoScale:
         """An estimate for an older prediction as one for the newest.
 
         Returns:
-            The estimate; or 'picture changed since the reference'.
+            The estimate; or why there is none, maybe 'picture changed since the reference'.
         """
+        if isinstance(estimate, NoScale):
+            return estimate
         entries = list(self._entries)
         way = UNCHANGED
         for later in entries[entries.index(entry) + 1 :]:

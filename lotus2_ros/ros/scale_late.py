@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from lotus2_ros.geometry.scale.estimate import NoScale
 from lotus2_ros.ros.scale_feeds import Match
-from lotus2_ros.ros.scale_history import PredictionHistory
+from lotus2_ros.ros.scale_history import Predicted, PredictionHistory
 from lotus2_ros.ros.transforms import LateTransform
 
 Placed = TypeVar('Placed')
@@ -25,16 +25,23 @@ class LateReferences:
 
     def __init__(self, history: PredictionHistory) -> None:
         self._history = history
-        self._waiting: list[Match] = []
+        self._waiting: list[Match[Predicted]] = []
         self._late: LateTransform | None = None
 
     def clear(self) -> None:
         """Forget them all."""
         self._waiting.clear()
 
+    @property
+    def waiting(self) -> list[Match[Predicted]]:
+        """Those that wait, the newest first."""
+        return [waiting for waiting in reversed(self._waiting) if self._is_kept(waiting)]
+
     def newest(
-        self, match: Match | NoScale | None, place: Callable[[Match], Placed | NoScale]
-    ) -> tuple[Match, Placed | NoScale] | NoScale | None:
+        self,
+        match: Match[Predicted] | NoScale | None,
+        place: Callable[[Match[Predicted]], Placed | NoScale],
+    ) -> tuple[Match[Predicted], Placed | NoScale] | NoScale | None:
         """The newest reference whose transforms are there; used up, and older ones with it.
 
         Args:
@@ -59,7 +66,7 @@ class LateReferences:
             return match
         return self._late if lost or self._is_overdue() else None
 
-    def _is_kept(self, waiting: Match) -> bool:
+    def _is_kept(self, waiting: Match[Predicted]) -> bool:
         return self._history.at(waiting.entry.stamp) is waiting.entry
 
     def _is_overdue(self) -> bool:

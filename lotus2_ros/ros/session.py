@@ -26,6 +26,7 @@ from lotus2_ros.ros.outputs import OutputSet
 from lotus2_ros.ros.products import Frame
 from lotus2_ros.ros.qos import IncompatibilityLog, input_qos, overridable
 from lotus2_ros.ros.scale import ScaleKeeper
+from lotus2_ros.ros.scale_ahead import Ahead
 from lotus2_ros.ros.scale_feeds import ReferenceFeeds
 from lotus2_ros.ros.scale_history import PredictionHistory
 from lotus2_ros.ros.scale_message import scale_message, scale_qos
@@ -84,7 +85,9 @@ class Session:
             history,
             publish=self._publish_scale,
             count=self.monitor.count,
+            wake=lambda: self._ahead.wake(),
         )
+        self._ahead = Ahead(self.scale.prepare, self._not_prepared)
         # Other threads publish with them: closing must not destroy a publisher meanwhile.
         self._report_lock = threading.Lock()
         self._scale_publisher: Publisher[Any] | None = node.create_publisher(
@@ -182,6 +185,7 @@ class Session:
         """End all topics; nothing is left, in whatever state this was."""
         self.deactivate()
         self.delivery.close()
+        self._ahead.close()
         self._node.destroy_subscription(self._info)
         self._references.close()
         with self._report_lock:
@@ -192,6 +196,11 @@ class Session:
                 self._node.destroy_publisher(publisher)
         self.core.close()
         self.sharp.close()
+
+    def _not_prepared(self, error: Exception) -> None:
+        self.monitor.count('scale not prepared')
+        trace = ''.join(traceback.format_exception(error))
+        self._node.get_logger().error(f'the scale of an image could not be prepared: {trace}')
 
     def _publish_scale(self, report: ScaleReport, header: Header) -> None:
         name = f'{self._node.get_fully_qualified_name()}: {self.name or "output"} scale'

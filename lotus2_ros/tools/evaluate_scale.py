@@ -24,14 +24,15 @@ from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.geometry.projection import ray_map
 from lotus2_ros.geometry.rectification import Rectifier
 from lotus2_ros.geometry.rigid import inverse
-from lotus2_ros.geometry.scale.depth_source import depth_scale
+from lotus2_ros.geometry.scale.depth_source import depth_samples, depth_scale
 from lotus2_ros.geometry.scale.estimate import NoScale, ScaleEstimate
 from lotus2_ros.geometry.scale.frame_alignment import FrameAligner
 from lotus2_ros.geometry.scale.fusion import fuse
-from lotus2_ros.geometry.scale.ground_source import ground_scale
+from lotus2_ros.geometry.scale.ground_source import ground_samples, ground_scale
 from lotus2_ros.geometry.scale.lidar_points import LidarScan
+from lotus2_ros.geometry.scale.lidar_samples import LidarSamples, lidar_samples
 from lotus2_ros.geometry.scale.lidar_source import lidar_scale
-from lotus2_ros.geometry.scale.odometry_source import odometry_scale
+from lotus2_ros.geometry.scale.odometry_source import odometry_samples, odometry_scale
 from lotus2_ros.geometry.scale.scan_memory import Drive, ScanMemory
 from lotus2_ros.geometry.scale.tracker import ScaleReport, ScaleState, ScaleTracker
 from lotus2_ros.geometry.scale.transition import NoTransition
@@ -227,22 +228,28 @@ def _estimate(
     source: str, frame: Seen, earlier: Sequence[Seen], memory: ScanMemory | None
 ) -> Estimate:
     if source == 'depth':
-        return depth_scale(frame.disparity, frame.reference)
+        size = frame.camera.height, frame.camera.width
+        return depth_scale(frame.disparity, depth_samples(frame.reference, size))
     if memory is not None:
         _, lines, *alone = source.split()
         to_camera = inverse(frame.optical_to_base) @ frame.lidar_to_base
         scan = LidarScan(frame.scans[int(lines)], to_camera)
         drive = Drive(memory, frame.pose, frame.time, NodeSettings().lidar_memory)
-        return lidar_scale(frame.disparity, scan, frame.camera, drive=None if alone else drive)
+        samples = lidar_samples(scan, frame.camera, drive=None if alone else drive)
+        if isinstance(samples, LidarSamples):
+            drive.keep(samples.scanned)
+        return lidar_scale(frame.disparity, samples)
     if source == 'ground':
         x, y, z = (float(value) for value in frame.optical_to_base[2, :3])
         plane = GroundPlane((x, y, z), float(frame.optical_to_base[2, 3]))
-        return ground_scale(frame.disparity, ray_map(frame.camera), plane, normals=frame.normals)
+        ground = ground_samples(ray_map(frame.camera), plane)
+        return ground_scale(frame.disparity, ground, normals=frame.normals)
     for before in earlier:
         motion = inverse(before.pose) @ frame.pose
         if np.linalg.norm(motion[:3, 3]) >= NodeSettings().odometry_baseline:
             tracks = track_features(before.picture, frame.picture)
-            return odometry_scale(frame.disparity, tracks, motion, frame.camera)
+            followed = odometry_samples(tracks, motion, frame.camera)
+            return odometry_scale(frame.disparity, followed)
     return NoScale('motion too small' if earlier else 'no earlier picture')
 
 

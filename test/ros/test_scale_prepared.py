@@ -3,81 +3,56 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
-from std_msgs.msg import Header
+from scale_drive import OPTICAL, SETTINGS, A, Moment, Robot, moments
 
-from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.geometry.scale import frame_alignment
-from lotus2_ros.ros import scale_feeds, scale_sources
-from lotus2_ros.ros.camera import Camera
-from lotus2_ros.ros.messages import image_message
-from lotus2_ros.ros.plan import DEPTH_IMAGE, make_plan
-from lotus2_ros.ros.products import Frame
-from lotus2_ros.ros.scale import Scaled, ScaleKeeper
-from lotus2_ros.ros.scale_feeds import ReferenceFeeds
-from lotus2_ros.ros.scale_history import PredictionHistory
-from lotus2_ros.ros.scale_sources import ScaleSources
-from lotus2_ros.ros.transforms import Transforms
+from lotus2_ros.ros import (
+    scale_depth,
+    scale_ground,
+    scale_lidar,
+    scale_odometry,
+    scale_points,
+)
+from lotus2_ros.ros.scaled import Scaled
+from lotus2_ros.ros.transforms import LateTransform
 from lotus2_ros.settings import NodeSettings
 
-SETTINGS = NodeSettings(scale_mode='depth')
-CAMERA = Camera(Intrinsics.from_hfov(60.0, 160, 120), None, 'test')
-A, B = 1.5, 0.1
-COLUMN, ROW = np.meshgrid(np.arange(400) / 160, np.linspace(0, 1, 120))
-WALL = 0.3 + 0.2 * np.sin(9 * COLUMN) * ROW + 0.1 * ROW
-TEXTURE = cv2.GaussianBlur(np.random.default_rng(1).uniform(0, 255, WALL.shape), (0, 0), 2.0)
-"""Disparity and picture of a wavy wall that is wider than the camera sees."""
+WORK: dict[str, tuple[str, ...]] = {
+    'depth': ('read_depth', 'depth_samples'),
+    'points': ('read_points', 'read_point_times', 'lidar_samples'),
+    'ground': ('ground_samples',),
+    'odometry': ('track_features', 'odometry_samples'),
+}
+"""Of each source, what needs no prediction."""
+
+FITS = ('depth_scale', 'lidar_scale', 'ground_scale', 'odometry_scale')
 
 
-class Drive:
-    """A camera that moves sideways past a wavy wall, with a depth image of each place."""
+def settings_of(mode: str) -> NodeSettings:
+    kind, *how = mode.split(', ')
+    if kind == 'fused':
+        chosen = replace(SETTINGS, scale_mode=kind, scale_sources=tuple(WORK))
+    else:
+        chosen = replace(SETTINGS, scale_mode=kind)
+    if 'one scan' in how:
+        chosen = replace(chosen, lidar_memory=0.0)
+    return replace(chosen, scale_extrinsics='tf') if 'tf' in how else chosen
 
-    def __init__(self) -> None:
-        callbacks: dict[str, Any] = {}
-        feeds = ReferenceFeeds(
-            lambda _, topic, callback: callbacks.update({topic: callback}),  # type: ignore[arg-type,return-value]
-            lambda _: None,
-        )
-        feeds.apply(SETTINGS)
-        self._sense = callbacks[scale_feeds.DEPTH]
-        history = PredictionHistory()
-        sources = ScaleSources(feeds, Transforms(None), history)  # type: ignore[arg-type]
-        self.keeper = ScaleKeeper(sources, history, publish=lambda *_: None, count=lambda _: None)
-        self._rng = np.random.default_rng(0)
-        self._number = 0
 
-    def frame(self) -> tuple[Frame, np.ndarray]:
-        """The next image's context, whose reference has come, and what is predicted for it."""
-        self._number += 1
-        seen = slice(4 * self._number, 4 * self._number + 160)
-        world, picture = WALL[:, seen], 4 * (TEXTURE[:, seen] - 128) + 128
-        header = Header(frame_id='optical')
-        header.stamp.nanosec = self._number * 50_000_000
-        plan = make_plan((DEPTH_IMAGE,), SETTINGS, '')
-        frame = Frame(
-            *(header, SETTINGS, plan, plan, CAMERA, None),
-            epoch=0,
-            received=0.0,
-            picture=picture.clip(0, 255).astype(np.uint8),
-        )
-        self._sense(
-            image_message((1 / (A * world + B)).astype(np.float32), '32FC1', header).unpacked()
-        )
-        gain = float(np.exp(self._rng.normal(0, 0.02)))
-        return frame, (gain * world).astype(np.float32)
-
-    def scaled(self, frame: Frame, disparity: np.ndarray) -> Scaled:
-        self.keeper.answered(frame)
-        return self.keeper.of(frame, disparity, None, sharp=False)
+MODES = (
+    *(*WORK, 'fused', 'points, one scan'),
+    *('points, tf', 'ground, tf', 'odometry, tf', 'fused, tf'),
+)
 
 
 @pytest.fixture
 def work(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What has been done that needs no prediction."""
+    """What has been done that needs no prediction, and which fits."""
     done: list[str] = []
 
     def noting(owner: Any, name: str) -> None:
@@ -90,60 +65,185 @@ def work(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.setattr(owner, name, noted)
 
     noting(frame_alignment, 'depth_after_motion')
-    noting(scale_sources, 'read_depth')
+    owners = (scale_depth, scale_points, scale_lidar, scale_ground, scale_odometry)
+    for name in (*(name for names in WORK.values() for name in names), *FITS):
+        [owner] = [owner for owner in owners if hasattr(owner, name)]
+        noting(owner, name)
     return done
 
 
-def test_the_scale_is_the_same_and_its_work_is_done_before(work: list[str]) -> None:
-    plain, prepared = Drive(), Drive()
-    for number in range(12):
-        expected = plain.scaled(*plain.frame())
-        frame, disparity = prepared.frame()
+def said(scaled: Scaled, robot: Robot) -> tuple[Any, ...]:
+    """All numbers of a frame."""
+    report = robot.keeper.report
+    assert report is not None
+    return (
+        *(scaled.scale.a, scaled.scale.b, scaled.scale.state, scaled.shift),
+        *(report.sigma_log_a, report.sigma_b, report.inlier_share, report.reason, report.source),
+        robot.keeper.detail,
+    )
+
+
+def plainly(mode: str, count: int) -> tuple[list[Moment], list[tuple[Any, ...]]]:
+    """A drive, and the numbers without any preparation."""
+    robot = Robot(settings_of(mode))
+    drive, numbers = moments(settings_of(mode), count), []
+    for moment in drive:
+        robot.sense(moment)
+        numbers.append(said(robot.scaled(moment), robot))
+    return drive, numbers
+
+
+@pytest.mark.parametrize('mode', MODES)
+def test_the_scale_is_the_same_and_its_work_is_done_before(mode: str, work: list[str]) -> None:
+    drive, expected = plainly(mode, 12)
+    robot = Robot(settings_of(mode))
+    sources = settings_of(mode).references()
+    for number, moment in enumerate(drive):
+        robot.sense(moment)
         work.clear()
-        prepared.keeper.coming(frame)
-        prepared.keeper.prepare(wait=False)
-        if number > 5:
-            assert work == ['depth_after_motion', 'read_depth']
+        robot.keeper.coming(moment.frame)
+        robot.keeper.prepare()
+        early, gone = set(work), set(FITS) & set(work)
         work.clear()
-        found = prepared.scaled(frame, disparity)
+        found = robot.scaled(moment)
+        np.testing.assert_equal(said(found, robot), expected[number])
         if number > 5:
-            assert work == []
             assert found.scale.state == 'locked'
-            assert found.scale.a == pytest.approx(A * 0.3 / disparity[0, 0], rel=0.02)
-        np.testing.assert_equal(
-            (found.scale.a, found.scale.b, found.scale.state, found.shift),
-            (expected.scale.a, expected.scale.b, expected.scale.state, expected.shift),
-        )
+            gain = float(moment.disparity.max() / drive[0].disparity.max())
+            assert 0.5 < found.scale.a * gain / A < 2.0
+            assert not gone
+            # The ground is where it was: it is sampled once.
+            names = {name for source in sources for name in WORK[source]} - {'ground_samples'}
+            assert early >= names | {'depth_after_motion'}
+            assert set(work) <= set(FITS)
+            assert len(work) == len(sources)
+
+
+@pytest.mark.parametrize('mode', MODES)
+def test_references_and_transforms_may_come_after_the_image(mode: str, work: list[str]) -> None:
+    """Asked again, what has come meanwhile is prepared; what was prepared from less is not used."""
+    drive, expected = plainly(mode, 12)
+    robot = Robot(settings_of(mode))
+    for number, moment in enumerate(drive):
+        robot.keeper.coming(moment.frame)
+        robot.keeper.prepare()
+        robot.hear(moment.depth, moment.cloud, moment.before)
+        robot.keeper.prepare()
+        robot.hear(moment.after)
+        robot.know(moment)
+        assert robot.keeper.prepare() or number < 1
+        work.clear()
+        np.testing.assert_equal(said(robot.scaled(moment), robot), expected[number])
+        if number > 5:
+            assert set(work) <= set(FITS)
+
+
+@pytest.mark.parametrize('mode', MODES)
+def test_a_frame_that_does_not_come_leaves_nothing(mode: str) -> None:
+    """Every third image is prepared for and then dropped: numbers are those without it."""
+    drive = moments(settings_of(mode), 18)
+    numbers: list[list[tuple[Any, ...]]] = []
+    for prepared in (False, True):
+        robot = Robot(settings_of(mode))
+        numbers.append([])
+        for number, moment in enumerate(drive):
+            robot.sense(moment)
+            if prepared:
+                robot.keeper.coming(moment.frame)
+                robot.keeper.prepare()
+            if number % 3 == 1:
+                robot.keeper.answered(moment.frame)
+            else:
+                numbers[-1].append(said(robot.scaled(moment), robot))
+    np.testing.assert_equal(numbers[1], numbers[0])
+    assert numbers[0][-1][2] == 'locked'
+
+
+def test_a_reference_of_an_image_before_is_used_up_while_the_model_works(work: list[str]) -> None:
+    """A cloud comes when its scan has ended, which is after the prediction."""
+    mode = settings_of('points')
+    drive = moments(mode, 12)
+    numbers: list[list[tuple[Any, ...]]] = []
+    for prepared in (False, True):
+        robot = Robot(mode)
+        numbers.append([])
+        late: Moment | None = None
+        for number, moment in enumerate(drive):
+            robot.hear(moment.before, moment.after)
+            if prepared:
+                robot.keeper.coming(moment.frame)
+            if late is not None:
+                robot.hear(late.cloud)
+            if prepared:
+                robot.keeper.prepare()
+            work.clear()
+            numbers[-1].append(said(robot.scaled(moment), robot))
+            if prepared and number > 5:
+                assert work == []
+            late = moment
+    np.testing.assert_equal(numbers[1], numbers[0])
+    assert numbers[0][-1][2] == 'locked'
 
 
 def test_of_several_frames_under_way_only_the_next_is_prepared(work: list[str]) -> None:
-    drive = Drive()
-    for _ in range(4):
-        drive.scaled(*drive.frame())
-    (first, predicted), (second, _), (third, _) = (drive.frame() for _ in range(3))
-    for frame in (first, second):
-        drive.keeper.coming(frame)
+    first, second, third = (drive := moments(settings_of('depth'), 7))[-3:]
+    robot = Robot(settings_of('depth'))
+    for moment in drive[:-3]:
+        robot.sense(moment)
+        robot.scaled(moment)
+    for moment in (first, second, third):
+        robot.sense(moment)
+    robot.keeper.coming(first.frame)
+    robot.keeper.coming(second.frame)
     work.clear()
-    drive.keeper.prepare(wait=False)
-    assert work == []
-    drive.keeper.coming(third)
-    drive.keeper.answered(second)  # the third replaced it
-    drive.scaled(first, predicted)
+    robot.keeper.prepare()
+    assert work.count('depth_after_motion') == 1
+    robot.keeper.coming(third.frame)
+    robot.keeper.answered(second.frame)  # the third replaced it
     work.clear()
-    drive.keeper.prepare(wait=True)
+    robot.keeper.prepare()
+    assert 'depth_after_motion' not in work, 'it is prepared for the first one still'
+    robot.scaled(first)
+    work.clear()
+    robot.keeper.prepare()
     assert 'depth_after_motion' in work
-    drive.keeper.answered(third)
+    robot.keeper.answered(third.frame)
     work.clear()
-    drive.keeper.prepare(wait=True)
+    robot.keeper.prepare()
     assert work == []
 
 
-def test_a_reset_forgets_what_was_prepared(work: list[str]) -> None:
-    drive = Drive()
-    for _ in range(6):
-        drive.scaled(*drive.frame())
-    frame, predicted = drive.frame()
-    drive.keeper.coming(frame)
-    drive.keeper.prepare(wait=False)
-    drive.keeper.reset('the test wants it')
-    assert math.isnan(drive.scaled(frame, predicted).scale.a)
+def test_nothing_is_prepared_beside_a_result(work: list[str]) -> None:
+    first, second = moments(settings_of('depth'), 2)
+    robot = Robot(settings_of('depth'))
+    for moment in (first, second):
+        robot.sense(moment)
+        robot.keeper.coming(moment.frame)
+    work.clear()
+    with robot.keeper.answering(first.frame):
+        assert robot.keeper.prepare()
+        assert work == []
+    robot.keeper.prepare()
+    assert 'depth_samples' in work
+
+
+def test_a_reset_forgets_what_was_prepared() -> None:
+    *before, last = moments(settings_of('depth'), 7)
+    robot = Robot(settings_of('depth'))
+    for moment in before:
+        robot.sense(moment)
+        robot.scaled(moment)
+    robot.sense(last)
+    robot.keeper.coming(last.frame)
+    robot.keeper.prepare()
+    robot.keeper.reset('the test wants it')
+    assert math.isnan(robot.scaled(last).scale.a)
+
+
+def test_the_tree_of_these_tests_is_late_as_tf_is() -> None:
+    [moment] = moments(SETTINGS, 1)
+    tree = Robot(SETTINGS).tree
+    stamp = moment.frame.header.stamp.nanosec
+    assert isinstance(tree.between('odom', stamp, OPTICAL, stamp, 'odom'), LateTransform)
+    tree.until = stamp
+    assert isinstance(tree.between('odom', stamp, OPTICAL, stamp, 'odom'), np.ndarray)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import itertools
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +25,7 @@ from lotus2_ros.geometry.mounting import Mounting
 from lotus2_ros.geometry.rigid import from_rotation_vector, inverse
 from lotus2_ros.geometry.scale.estimate import NoScale
 from lotus2_ros.geometry.scale.frame_alignment import relation
+from lotus2_ros.ros import scale_depth
 from lotus2_ros.ros.messages import optional_message
 from lotus2_ros.ros.scale_feeds import ReferenceFeeds
 from lotus2_ros.ros.scale_readings import read_point_times
@@ -86,6 +88,24 @@ def test_a_depth_image_gives_metres(world: World, encoding: str, size: float) ->
     assert values['scale state'] == 'locked'
     assert values['scale'] == 'measured from depth'
     assert values['scale source'] == 'depth'
+
+
+def test_references_are_read_while_the_model_works(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the results are delivered on the thread that has them."""
+    threads: dict[str, list[str]] = {'depth_samples': [], 'depth_scale': []}
+    for name, names in threads.items():
+        function = getattr(scale_depth, name)
+
+        def noted(*args: Any, names: list[str] = names, function: Any = function) -> Any:
+            names.append(threading.current_thread().name)
+            return function(*args)
+
+        monkeypatch.setattr(scale_depth, name, noted)
+    world.lock()
+    assert set(threads['depth_samples']) == {'lotus2-ahead'}
+    assert len(set(threads['depth_scale']) - {'lotus2-ahead', 'MainThread'}) == 1
 
 
 @shows('scale_hold_s')

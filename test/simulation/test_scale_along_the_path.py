@@ -7,6 +7,7 @@ import pytest
 
 from lotus2_ros.geometry.scale.estimate import ScaleEstimate
 from lotus2_ros.geometry.scale.lidar_points import LidarScan
+from lotus2_ros.geometry.scale.lidar_samples import lidar_samples
 from lotus2_ros.geometry.scale.lidar_source import lidar_scale
 from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.settings import SimulationSettings
@@ -98,7 +99,8 @@ def test_a_lidar_of_few_lines_has_all_that_an_exact_one_has(robot):
         predictor = TruePredictor(moving)
         frame = seen(moving, rectifier_of(moving), predictor, 0.0)
         to_camera = np.linalg.inv(frame.optical_to_base) @ frame.lidar_to_base
-        found = lidar_scale(frame.disparity, LidarScan(frame.scans[16], to_camera), frame.camera)
+        samples = lidar_samples(LidarScan(frame.scans[16], to_camera), frame.camera)
+        found = lidar_scale(frame.disparity, samples)
         assert isinstance(found, ScaleEstimate)
         judged = (frame.depth > 0.2) & (frame.depth < 20)
         metres = 1 / (found.a * frame.disparity[judged] + found.b)

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lotus2_ros.geometry.scale.choice import some
 from lotus2_ros.geometry.scale.estimate import NoScale, References, ScaleEstimate
 from lotus2_ros.geometry.scale.fit import fit_scale
-from lotus2_ros.geometry.scale.sampling import sample_disparity
+from lotus2_ros.geometry.scale.sampling import Places, places_at, sample_disparity
 from lotus2_ros.types import BoolArray, Float32Array
 
 Float64Array = NDArray[np.float64]
@@ -18,7 +19,9 @@ Float64Array = NDArray[np.float64]
 _LOOKED_AT = 9000
 """Pixels on a grid over the image; with half of them holes, enough are left."""
 
-_MOST = 3000
+_MOST = 1300
+"""Pixels that are chosen; beside edges of the prediction some of them do not count."""
+
 _FEWEST = 30
 
 _ASPECT_WITHIN = 0.02
@@ -57,22 +60,21 @@ class DepthSamples(NamedTuple):
     """What is taken of a depth image, whatever is predicted for it; see `depth_samples`.
 
     Attributes:
-        shape: (h, w) of the image.
-        row: (N,) of the pixels.
-        column: (N,) of the pixels.
+        places: of N points in the prediction.
         inverse_depth: (N,) there [1/m].
         sigma: (N,) standard deviation of it [1/m].
+        seed: of what is drawn.
     """
 
-    shape: tuple[int, int]
-    row: NDArray[np.intp]
-    column: NDArray[np.intp]
+    places: Places
     inverse_depth: Float64Array
     sigma: Float64Array
+    seed: int
 
 
 def depth_samples(
     depth: NDArray[np.floating],
+    size: tuple[int, int],
     *,
     noise: DepthNoise | None = None,
     min_range: float = 0.05,
@@ -83,93 +85,79 @@ def depth_samples(
 
     Args:
         depth: (h, w) Z-depth [m]; NaN, 0, negative and infinite where unknown.
+        size: (height, width) of the prediction; any, as long as both show the same view.
         noise: None is `DepthNoise()`.
         min_range: nearer depth is not used [m].
         max_range: farther depth is not used [m].
         seed: of the choice among many pixels.
 
     Returns:
-        The samples, or why there are none: 'empty depth image', 'no valid depth'.
+        The samples, or why there are none: 'empty depth image', 'no valid depth', 'no prediction',
+        'depth image of another shape'.
     """
     noise = noise or DepthNoise()
     if depth.ndim != 2 or min(depth.shape) < 3:
         return NoScale('empty depth image')
-    row, column = _grid(depth, min_range, max_range, seed)
+    row, column = _grid(depth, min_range, max_range)
     if len(row) == 0:
         return NoScale('no valid depth')
+    if min(size) < 3:
+        return NoScale('no prediction')
+    aspect = depth.shape[1] / depth.shape[0] * size[0] / size[1]
+    # Sizes are rounded to pixels, which weighs in small images.
+    if abs(np.log(aspect)) > _ASPECT_WITHIN + 1.0 / min(*depth.shape, *size):
+        return NoScale('depth image of another shape')
     inverse_depth = 1.0 / depth[row, column].astype(np.float64)
     sigma = noise.of_inverse(inverse_depth)
-    flat = _away_from_edges(depth, row, column, inverse_depth, sigma)
-    height, width = depth.shape
-    return DepthSamples((height, width), row[flat], column[flat], inverse_depth[flat], sigma[flat])
+    flat = np.flatnonzero(_away_from_edges(depth, row, column, inverse_depth, sigma))
+    chosen = flat[some(len(flat), _MOST, seed)]
+    ratio = size[1] / depth.shape[1], size[0] / depth.shape[0]
+    # Pixels have their centres at whole numbers, in both sizes.
+    pixels = np.column_stack(
+        [(column[chosen] + 0.5) * ratio[0] - 0.5, (row[chosen] + 0.5) * ratio[1] - 0.5]
+    )
+    places = places_at(pixels, size, reach=_REACH * max(1.0, ratio[0]))
+    return DepthSamples(places, inverse_depth[chosen], sigma[chosen], seed)
 
 
 def depth_scale(
-    disparity: Float32Array,
-    depth: NDArray[np.floating] | DepthSamples,
-    *,
-    noise: DepthNoise | None = None,
-    min_range: float = 0.05,
-    max_range: float = 50.0,
-    seed: int = 0,
+    disparity: Float32Array, samples: DepthSamples | NoScale
 ) -> ScaleEstimate | NoScale:
     """Fit 1 / z = a d + b to a depth image of the same view.
 
     Args:
         disparity: (H, W) predicted, NaN where unknown.
-        depth: an image as `depth_samples` takes it, or what that gave for it, in which case it knew
-            of noise and ranges. Of any size, as long as both images show the same view.
-        noise: see `depth_samples`.
-        min_range: see there.
-        max_range: see there.
-        seed: see there.
+        samples: what `depth_samples` gave for the depth image.
 
     Returns:
-        The estimate, or why there is none: 'empty depth image', 'depth image of another shape',
-        'no valid depth', 'no prediction', 'too few samples', or what `fit_scale` says.
+        The estimate; or why there is none: what `depth_samples` says, 'prediction of another size',
+        'no prediction', 'too few samples', or what `fit_scale` says.
     """
-    found: DepthSamples | NoScale
-    if isinstance(depth, DepthSamples):
-        found = depth
-    else:
-        found = depth_samples(
-            depth, noise=noise, min_range=min_range, max_range=max_range, seed=seed
-        )
-    if isinstance(found, NoScale):
-        return found
-    shape, row, column, inverse_depth, sigma = found
-    if disparity.ndim != 2 or min(disparity.shape) < 3:
-        return NoScale('no prediction')
-    aspect = shape[1] / shape[0] * disparity.shape[0] / disparity.shape[1]
-    # Sizes are rounded to pixels, which weighs in small images.
-    if abs(np.log(aspect)) > _ASPECT_WITHIN + 1.0 / min(*shape, *disparity.shape):
-        return NoScale('depth image of another shape')
-    ratio = disparity.shape[1] / shape[1], disparity.shape[0] / shape[0]
-    # Pixels have their centres at whole numbers, in both sizes.
-    pixels = np.column_stack([(column + 0.5) * ratio[0] - 0.5, (row + 0.5) * ratio[1] - 0.5])
-    samples = sample_disparity(disparity, pixels, reach=_REACH * max(1.0, ratio[0]))
-    if not np.isfinite(samples.value).any():
-        return NoScale('no prediction' if len(pixels) else 'too few samples')
-    if np.count_nonzero(samples.smooth) < _FEWEST:
+    if isinstance(samples, NoScale):
+        return samples
+    if disparity.shape != samples.places.size:
+        return NoScale('prediction of another size')
+    sampled = sample_disparity(disparity, samples.places)
+    if not np.isfinite(sampled.value).any():
+        return NoScale('no prediction' if len(sampled.value) else 'too few samples')
+    smooth = np.flatnonzero(sampled.smooth)
+    if len(smooth) < _FEWEST:
         return NoScale('too few samples')
     references = References(
-        samples.value[samples.smooth], inverse_depth[samples.smooth], sigma[samples.smooth]
+        sampled.value[smooth], samples.inverse_depth[smooth], samples.sigma[smooth]
     )
-    return fit_scale(references, source='depth', seed=seed)
+    return fit_scale(references, source='depth', seed=samples.seed)
 
 
 def _grid(
-    depth: NDArray[np.floating], min_range: float, max_range: float, seed: int
+    depth: NDArray[np.floating], min_range: float, max_range: float
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows and columns of valid pixels of a grid, `_MOST` at most, none at the border."""
+    """Rows and columns of valid pixels of a grid, none at the border."""
     stride = max(1, int(np.sqrt(depth.size / _LOOKED_AT)))
     step = round(_REACH)
     some = depth[step:-step:stride, step:-step:stride]
     # NaN compares false; so does 0, which stands for a hole.
     row, column = np.nonzero((some >= min_range) & (some <= max_range))
-    if len(row) > _MOST:
-        chosen = np.random.default_rng(seed).permutation(len(row))[:_MOST]
-        row, column = row[chosen], column[chosen]
     return row * stride + step, column * stride + step
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotus2_ros.geometry.scale.quantile import robust_sigma
+from lotus2_ros.geometry.scale.weights import tukey_weights
 from lotus2_ros.types import Float32Array
 
 Float64Array = NDArray[np.float64]
@@ -25,9 +26,6 @@ of rotation that bend over the image."""
 _STRIDE = 4
 _FEWEST = 50
 _ITERATIONS = 8
-_TUKEY = 4.685
-"""Tukey's constant: 95% efficiency for normal errors (Huber and Ronchetti 2009)."""
-
 _SETTLED = 1e-4
 """Change of the solution, relative to its largest number, with which the iteration ends."""
 
@@ -114,7 +112,5 @@ def _robust(table: Float64Array, floor: float) -> Float64Array | None:
         residual = np.abs(target - solution @ design)
         scale = max(floor, robust_sigma(residual))
         # Tukey's: what moves by itself does so together, and would pull at any other.
-        residual *= 1.0 / (_TUKEY * scale)
-        np.minimum(residual, 1.0, out=residual)
-        weights = (1.0 - residual * residual) ** 2
+        weights = tukey_weights(residual, scale)
     return solution if np.isfinite(solution).all() else None

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from lotus2_ros.geometry.scale.estimate import ScaleEstimate
 from lotus2_ros.geometry.scale.transition import Transition
+from lotus2_ros.geometry.scale.two_by_two import inverse, least_eigenvalue
 
 Float64Array = NDArray[np.float64]
 
+_IDENTITY = np.eye(2)
 _GATE = 18.4
 """Squared Mahalanobis distance in two dimensions that one in 10,000 good estimates exceeds."""
 
@@ -90,7 +92,7 @@ class ScaleFilter:
         """Squared Mahalanobis distance of an estimate from the state."""
         innovation = self._innovation(estimate)
         total = self.covariance + _measured(estimate, self._noise)
-        return float(innovation @ np.linalg.solve(total, innovation))
+        return float(innovation @ inverse(total) @ innovation)
 
     def accepts(self, estimate: ScaleEstimate) -> bool:
         """Whether an estimate is near enough to be one of the same scale."""
@@ -99,10 +101,10 @@ class ScaleFilter:
     def correct(self, estimate: ScaleEstimate) -> None:
         """Take an estimate."""
         measured = _measured(estimate, self._noise)
-        gain = np.linalg.solve(self.covariance + measured, self.covariance).T
+        gain = self.covariance @ inverse(self.covariance + measured)
         change = gain @ self._innovation(estimate)
         # Joseph's form keeps the covariance symmetric and positive.
-        left = np.eye(2) - gain
+        left = _IDENTITY - gain
         self.covariance = left @ self.covariance @ left.T + gain @ measured @ gain.T
         self.a *= math.exp(change[0])
         self.b += float(change[1])
@@ -113,14 +115,11 @@ class ScaleFilter:
 
 def is_sound(estimate: ScaleEstimate) -> bool:
     """Whether all numbers are finite, a is above 0, and the covariance is one."""
-    numbers = [estimate.a, estimate.b, *np.ravel(estimate.covariance)]
-    if not np.isfinite(numbers).all() or estimate.a <= 0.0:
-        return False
     matrix = np.asarray(estimate.covariance, dtype=np.float64)
-    if matrix.shape != (2, 2):
+    numbers = [estimate.a, estimate.b, *matrix.ravel().tolist()]
+    if not all(map(math.isfinite, numbers)) or estimate.a <= 0.0 or matrix.shape != (2, 2):
         return False
-    largest = float(np.abs(matrix).max())
-    return bool(np.linalg.eigvalsh(matrix)[0] >= -1e-9 * largest)
+    return least_eigenvalue(matrix) >= -1e-9 * max(map(abs, numbers[2:]))
 
 
 def _measured(estimate: ScaleEstimate, noise: FilterNoise) -> Float64Array:
@@ -129,4 +128,4 @@ def _measured(estimate: ScaleEstimate, noise: FilterNoise) -> Float64Array:
 
 def _isotropic(sigma: float, a: float) -> Float64Array:
     """Covariance of independent errors of log a and of b / a, all of one size."""
-    return np.diag([sigma**2, (sigma * a) ** 2])
+    return np.array([[sigma**2, 0.0], [0.0, (sigma * a) ** 2]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from lotus2_ros.geometry.scale.choice import some
 from lotus2_ros.geometry.scale.estimate import NoScale, References, ScaleEstimate
 from lotus2_ros.geometry.scale.line import fit_line
 from lotus2_ros.geometry.scale.quantile import median
@@ -48,11 +49,10 @@ def fit_scale(
         depth hardly varies), 'negative scale' (what is predicted near is far), 'references
         contradict prediction'.
     """
-    rng = np.random.default_rng(seed)
-    disparity, target, sigma = _usable(references, rng)
+    disparity, target, sigma = _usable(references, seed)
     if len(disparity) < FEWEST:
         return NoScale('too few samples')
-    line = fit_line(disparity, target, sigma, rng, start)
+    line = fit_line(disparity, target, sigma, seed=seed, start=start)
     if line is None:
         return NoScale('too little relief')
     a, b = line.slope, line.offset
@@ -63,23 +63,22 @@ def fit_scale(
     residual = median(error / target[inlier]) if inlier.any() else np.inf
     if residual > _LARGEST_RESIDUAL and line.scale > _LARGEST_SCALE:
         return NoScale('references contradict prediction')
-    # d(log a) = d(a) / a.
-    units = np.array([1.0 / a, 1.0])
-    covariance = line.covariance * np.outer(units, units)
+    covariance = line.log_covariance
     if covariance[0, 0] > _LARGEST_LOG_SIGMA**2:
         return NoScale('too little relief')
     return ScaleEstimate(a, b, covariance, float(inlier.mean()), len(target), residual, source)
 
 
-def _usable(
-    references: References, rng: np.random.Generator
-) -> tuple[Float64Array, Float64Array, Float64Array]:
+def _usable(references: References, seed: int) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Disparity, 1 / z and sigma of what can be fitted, at most `_MOST` of them."""
     d, r, s = (
         np.asarray(values, dtype=np.float64).reshape(-1)
         for values in (references.disparity, references.inverse_depth, references.sigma)
     )
-    chosen = np.flatnonzero(np.isfinite(d) & np.isfinite(r) & np.isfinite(s) & (r > 0) & (s > 0))
-    if len(chosen) > _MOST:
-        chosen = np.sort(rng.choice(chosen, _MOST, replace=False, shuffle=False))
+    # NaN compares false.
+    usable = np.isfinite(d) & (r > 0.0) & (r < np.inf) & (s > 0.0) & (s < np.inf)
+    if usable.all() and len(d) <= _MOST:
+        return d, r, s
+    chosen = np.flatnonzero(usable)
+    chosen = chosen[some(len(chosen), _MOST, seed)]
     return d[chosen], r[chosen], s[chosen]

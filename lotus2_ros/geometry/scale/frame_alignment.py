@@ -62,18 +62,25 @@ class _Small(NamedTuple):
     grey: UInt8Array | None
 
 
+class _Compared(NamedTuple):
+    """Disparity on a grid: (N,) values, and (N,) bool where they are known and no edge."""
+
+    values: Float64Array
+    usable: BoolArray
+
+
 class Carried(NamedTuple):
     """The last frame's disparity where it would be in the next picture; see `FrameAligner.carry`.
 
     Attributes:
-        old: (h, w) disparity, small; NaN where unknown.
+        old: its disparity, small, where it can be compared.
         grey: (h, w) the next picture, of the same size.
         moved: how much the picture moved, in its widths.
         nearer: whether what a camera that drives on does to depth is taken into account.
         by: the frame, picture and scale it was made from.
     """
 
-    old: Float32Array
+    old: _Compared
     grey: UInt8Array
     moved: float
     nearer: bool
@@ -122,9 +129,10 @@ class FrameAligner:
             return NoTransition('first frame')
         if last.disparity.shape != small.disparity.shape:
             return NoTransition('picture of another size')
+        new = _compared(small.disparity)
         if carried is None:
-            return _related(last.disparity, small.disparity, 0.0)
-        measured = _related(carried.old, small.disparity, carried.moved)
+            return _related(_compared(last.disparity), new, 0.0)
+        measured = _related(carried.old, new, carried.moved)
         if carried.nearer and isinstance(measured, Transition):
             return _believed(measured)
         return measured
@@ -155,7 +163,7 @@ class FrameAligner:
             nearer = depth_after_motion(a * old + b, flow)
             if nearer is not None:
                 old = (nearer - b) / a
-        return Carried(old, grey, moved, nearer is not None, (last, picture, scale))
+        return Carried(_compared(old), grey, moved, nearer is not None, (last, picture, scale))
 
     def _followed(
         self, disparity: Float32Array, before: UInt8Array, now: UInt8Array
@@ -188,7 +196,7 @@ def relation(one: Float32Array, other: Float32Array) -> Transition | NoTransitio
     first, second = _reduced(one, None), _reduced(other, None)
     if first.disparity.shape != second.disparity.shape:
         return NoTransition('picture of another size')
-    return _related(first.disparity, second.disparity, 0.0)
+    return _related(_compared(first.disparity), _compared(second.disparity), 0.0)
 
 
 def _is_for(
@@ -217,27 +225,37 @@ def _reduced(
     return _Small(np.asarray(small, dtype=np.float32), grey)
 
 
-def _related(old: Float32Array, new: Float32Array, moved: float) -> Transition | NoTransition:
-    usable = np.isfinite(old) & np.isfinite(new) & _smooth(new) & _smooth(old)
-    grid = np.zeros_like(usable)
-    grid[::_STRIDE, ::_STRIDE] = True
-    if min(new.shape) < 4 * _STRIDE:
-        grid[:] = True
-    x, y = old[usable & grid].astype(np.float64), new[usable & grid].astype(np.float64)
+def _compared(image: Float32Array) -> _Compared:
+    stride = _STRIDE if min(image.shape) >= 4 * _STRIDE else 1
+    kernel = np.ones((3, 3), dtype=np.uint8)
+    # OpenCV makes huge numbers of NaN here.
+    with np.errstate(over='ignore'):
+        span = cv2.dilate(image, kernel) - cv2.erode(image, kernel)
+    values, spans = (
+        grid[::stride, ::stride].astype(np.float64).reshape(-1) for grid in (image, span)
+    )
+    finite = np.isfinite(values)
+    # NaN compares false.
+    smooth = spans <= _EDGE * _range(values[finite])
+    return _Compared(values, finite & smooth)
+
+
+def _related(old: _Compared, new: _Compared, moved: float) -> Transition | NoTransition:
+    usable = np.flatnonzero(old.usable & new.usable)
+    x, y = old.values[usable], new.values[usable]
     if len(x) < _FEWEST:
         return NoTransition('too little relief')
     ranges = _range(x), _range(y)
     if min(ranges) < _LEAST_RANGE:
         return NoTransition('too little relief')
     noise = _NOISE * max(ranges)
-    line = fit_line(x, y, np.full(len(x), noise), np.random.default_rng(0))
+    line = fit_line(x, y, np.full(len(x), noise))
     if line is None:
         return NoTransition('too little relief')
     fits = 1.0 / _LARGEST_CHANGE < line.slope < _LARGEST_CHANGE
     if not fits or line.inlier.mean() < _LEAST_SHARE or line.scale > _LARGEST_RESIDUAL:
         return NoTransition('picture changed')
-    units = np.array([1.0 / line.slope, 1.0])
-    covariance = line.covariance * np.outer(units, units)
+    covariance = line.log_covariance
     covariance[0, 0] += (_NEARING * moved) ** 2
     return Transition(line.slope, line.offset, covariance, moved)
 
@@ -261,17 +279,6 @@ def _believed(measured: Transition) -> Transition:
         shift=part * measured.shift,
         covariance=part * measured.covariance,
     )
-
-
-def _smooth(image: Float32Array) -> BoolArray:
-    kernel = np.ones((3, 3), dtype=np.uint8)
-    # OpenCV makes huge numbers of NaN here.
-    with np.errstate(over='ignore'):
-        span = cv2.dilate(image, kernel) - cv2.erode(image, kernel)
-    finite = image[::_STRIDE, ::_STRIDE]
-    finite = finite[np.isfinite(finite)]
-    # NaN compares false.
-    return np.asarray(span <= _EDGE * _range(finite.astype(np.float64)), dtype=np.bool_)
 
 
 def _range(values: Float64Array) -> float:

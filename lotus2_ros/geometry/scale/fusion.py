@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotus2_ros.geometry.scale.estimate import NoScale, ScaleEstimate
+from lotus2_ros.geometry.scale.two_by_two import inverse
 
 Float64Array = NDArray[np.float64]
 
@@ -87,7 +88,7 @@ def _distance(one: ScaleEstimate, other: ScaleEstimate) -> float:
     difference = np.array([np.log(one.a / other.a), one.b - other.b])
     apart = np.diag([TOLERANCE**2, (TOLERANCE * max(one.a, other.a)) ** 2])
     total = one.covariance + other.covariance + apart
-    return float(difference @ np.linalg.solve(total, difference))
+    return float(difference @ inverse(total) @ difference)
 
 
 def _fused(estimates: Sequence[ScaleEstimate]) -> ScaleEstimate:
@@ -98,16 +99,16 @@ def _fused(estimates: Sequence[ScaleEstimate]) -> ScaleEstimate:
     for one in estimates:
         # What the network gets wrong counts for each source by itself: no source is exact.
         own = one.covariance + np.diag([TOLERANCE**2, (TOLERANCE * one.a) ** 2]) / 4.0
-        precision = np.linalg.inv(own)
+        precision = inverse(own)
         information += precision
         weighted += precision @ [np.log(one.a), one.b]
-    covariance = np.linalg.inv(information)
+    covariance = inverse(information)
     log_a, b = covariance @ weighted
     samples = sum(one.samples for one in estimates)
     return ScaleEstimate(
         float(np.exp(log_a)),
         float(b),
-        np.asarray(covariance, dtype=np.float64),
+        covariance,
         sum(one.inlier_share * one.samples for one in estimates) / max(samples, 1),
         samples,
         max(one.residual for one in estimates),

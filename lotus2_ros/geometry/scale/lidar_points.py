@@ -11,6 +11,7 @@ from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.geometry.lens import Lens
 from lotus2_ros.geometry.occlusion import occluded_points
 from lotus2_ros.geometry.rigid import is_rigid, transform_moving_points, transform_points
+from lotus2_ros.geometry.scale.choice import some
 from lotus2_ros.geometry.scale.estimate import NoScale
 from lotus2_ros.types import BoolArray
 
@@ -70,15 +71,14 @@ def points_in_camera(scan: LidarScan, *, enough: int, seed: int) -> Float64Array
             return NoScale('bad transform')
         if scan.fraction is None or scan.fraction.shape != (len(points),):
             return NoScale('bad point times')
-    rng = np.random.default_rng(seed)
-    read = _some(np.arange(len(points)), _MOST_READ, rng)
+    read = some(len(points), _MOST_READ, seed)
     found = _in_front(scan, read)
     if len(read) < len(points) and (isinstance(found, NoScale) or len(found) < enough):
         # Nearly all of the cloud is no return, or behind the camera.
         found = _in_front(scan, np.arange(len(points)))
     if isinstance(found, NoScale):
         return found
-    chosen = _some(found, _MOST_LOOKED_AT, rng)
+    chosen = found[some(len(found), _MOST_LOOKED_AT, seed)]
     if scan.to_camera_end is None or scan.fraction is None:
         return transform_points(scan.to_camera, points[chosen])
     fraction = scan.fraction[chosen].astype(np.float64)
@@ -147,12 +147,3 @@ def _in_front(scan: LidarScan, read: NDArray[np.intp]) -> NDArray[np.intp] | NoS
         if not valid.any():
             return NoScale('bad point times')
     return np.asarray(read[valid & front], dtype=np.intp)
-
-
-def _some(places: NDArray[np.intp], most: int, rng: np.random.Generator) -> NDArray[np.intp]:
-    """At most so many of them, one of each run: no line is left out."""
-    if len(places) <= most:
-        return places
-    run = len(places) / most
-    chosen: NDArray[np.intp] = ((np.arange(most) + rng.random(most)) * run).astype(np.intp)
-    return places[chosen]

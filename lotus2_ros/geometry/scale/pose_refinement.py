@@ -13,15 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotus2_ros.geometry.scale.quantile import robust_sigma
+from lotus2_ros.geometry.scale.weights import tukey_weights
 
 Float64Array = NDArray[np.float64]
 
 _ITERATIONS = 15
-_TUKEY = 4.685
-"""Tukey's constant: 95% efficiency for normal errors (Huber and Ronchetti 2009)."""
+_SETTLED = 0.05
+"""Change of the solution, in its own standard deviations, with which the iteration ends."""
 
-_SETTLED = 1e-4
-"""Change of the solution, in units of the prior, with which the iteration ends."""
+_WORST = 1e14
+"""Condition of the normal equations with which their solution is worth nothing."""
 
 _INDEPENDENT = 300
 """References that count towards the covariance. Neighbours err alike (what the prediction gets
@@ -52,55 +53,60 @@ def fit_with_pose_error(
     prior: Float64Array,
     start: JointFit,
 ) -> JointFit | None:
-    """Solve y = D (a, b) + J p for (a, b, p), with p near 0 by its prior.
+    """Solve y = D^T (a, b) + J^T p for (a, b, p), with p near 0 by its prior.
 
     Iteratively reweighted least squares with Tukey's weights on the residuals in units of sigma, or
     of their own median where that is larger.
 
     Args:
-        design: (N, 2) factors of a and b; for references of 1 / z, disparity and 1.
+        design: (2, N) factors of a and b; for references of 1 / z, disparity and 1.
         target: (N,) y, the reference.
         sigma: (N,) standard deviation of y without the pose error.
-        jacobian: (N, K) change of y with the pose error.
+        jacobian: (K, N) change of y with the pose error.
         prior: (K,) standard deviations of the pose error, above 0.
         start: where to begin; its covariance is not used.
 
     Returns:
         The fit; None if the references do not determine it or a comes out at 0 or below.
     """
-    # In units of the prior, so that all pose columns are of a kind; by rows, for quick products.
-    factors = np.concatenate([design.T, jacobian.T * prior[:, None]]) / sigma  # (2 + K, N)
-    target = target / sigma
+    # In units of the prior, so that all pose columns are of a kind. One product gives all sums.
+    table = np.concatenate([design, jacobian * prior[:, None], target[None]])  # (2 + K + 1, N)
+    table /= sigma
+    factors = table[:-1]
     penalty = np.diag([0.0, 0.0, *np.ones(len(prior))])
     solution = np.array([start.a, start.b, *(start.pose / prior)])
     normal = penalty
+    counted = min(1.0, _INDEPENDENT / len(target))
     for _ in range(_ITERATIONS):
-        residual = np.abs(target - solution @ factors)
+        residual = np.abs(table[-1] - solution @ factors)
         scale = max(1.0, robust_sigma(residual))
-        residual *= 1.0 / (_TUKEY * scale)
-        np.minimum(residual, 1.0, out=residual)
-        weights = (1.0 - residual * residual) ** 2 / scale**2
-        weighted = factors * weights
-        normal = weighted @ factors.T + penalty
+        sums = (factors * tukey_weights(residual, scale)) @ table.T / scale**2
+        normal = sums[:, :-1] + penalty
         try:
-            update = np.linalg.solve(normal, weighted @ target)
+            update = np.linalg.solve(normal, sums[:, -1])
         except np.linalg.LinAlgError:
             return None
-        change = np.abs(update - solution).max()
+        change = update - solution
         solution = update
-        if not change >= _SETTLED:
+        # NaN compares false.
+        if not counted * float(change @ normal @ change) > _SETTLED**2:
             break
-    # NaN compares false.
-    if not solution[0] > 0.0 or not np.linalg.cond(normal) <= 1e14:
+    if not solution[0] > 0.0:
         return None
-    counted = min(1.0, _INDEPENDENT / len(target))
-    covariance = np.linalg.inv(counted * (normal - penalty) + penalty)  # of (a, b, pose / prior)
+    worth = counted * (normal - penalty) + penalty
+    try:
+        covariance = np.linalg.inv(worth)  # of (a, b, pose / prior)
+    except np.linalg.LinAlgError:
+        return None
+    # The condition in the norm of the largest row.
+    if not np.abs(worth).sum(axis=1).max() * np.abs(covariance).sum(axis=1).max() <= _WORST:
+        return None
     units = np.array([1.0 / solution[0], 1.0, *prior])
     return JointFit(
         float(solution[0]),
         float(solution[1]),
         solution[2:] * prior,
-        np.asarray(covariance * np.outer(units, units), dtype=np.float64),
+        np.asarray(covariance * (units[:, None] * units), dtype=np.float64),
     )
 
 
@@ -108,8 +114,7 @@ def variance_by_pose(jacobian: Float64Array, covariance: Float64Array) -> Float6
     """(N,) variance of each reference that an uncertain pose causes.
 
     Args:
-        jacobian: (N, K) change of the references with the pose error.
+        jacobian: (K, N) change of the references with the pose error.
         covariance: (K, K) of the pose error.
     """
-    rows = jacobian.T
-    return np.asarray(np.einsum('kn,kn->n', covariance @ rows, rows), dtype=np.float64)
+    return np.asarray(np.einsum('kn,kn->n', covariance @ jacobian, jacobian), dtype=np.float64)

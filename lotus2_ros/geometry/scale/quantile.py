@@ -19,7 +19,8 @@ def quantiles(values: NDArray[np.floating], *shares: float) -> tuple[float, ...]
         shares: from 0 to 1; 0.5 is the upper median.
     """
     ranks = [int(share * (len(values) - 1) + 0.5) for share in shares]
-    ordered = np.partition(values, ranks)
+    ordered = values.copy()
+    ordered.partition(ranks)
     return tuple(float(ordered[rank]) for rank in ranks)
 
 
@@ -30,7 +31,9 @@ def median(values: NDArray[np.floating]) -> float:
         values: (N,) finite, at least one.
     """
     middle = len(values) // 2
-    return float(np.partition(values, middle)[middle])
+    ordered = values.copy()
+    ordered.partition(middle)
+    return float(ordered[middle])
 
 
 def robust_sigma(sizes: NDArray[np.floating]) -> float:

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from lotus2_ros.geometry.scale.estimate import References, ScaleEstimate
 from lotus2_ros.geometry.scale.quantile import median, robust_sigma
-from lotus2_ros.geometry.scale.sampling import bilinear
-from lotus2_ros.types import Float32Array
+from lotus2_ros.geometry.scale.two_by_two import inverse
 
 Float64Array = NDArray[np.float64]
 
@@ -50,7 +49,7 @@ def image_areas(pixels: Float64Array, size: tuple[int, int]) -> Float64Array:
     fills a third of the image.
 
     Args:
-        pixels: (N, 2) finite (column, row), inside the image.
+        pixels: (N, 2) finite (column, row); what is beside the image counts for its border.
         size: (width, height) of the image.
 
     Returns:
@@ -74,26 +73,20 @@ def image_areas(pixels: Float64Array, size: tuple[int, int]) -> Float64Array:
 
 
 def refine_over_image(
-    disparity: Float32Array,
-    pixels: Float64Array,
-    inverse_depth: Float64Array,
-    sigma: Float64Array,
-    start: ScaleEstimate,
+    references: References, areas: Float64Array, start: ScaleEstimate
 ) -> ScaleEstimate:
-    """`refine` with each reference at its pixel, edges too, for its part of the image.
+    """`refine` with the references of which something is predicted.
 
     Args:
-        disparity: (H, W) predicted, NaN where unknown.
-        pixels: (N, 2) (column, row) of references; those outside or NaN are left out.
-        inverse_depth: (N,) 1 / z, above 0 [1/m].
-        sigma: (N,) its standard deviation, above 0 [1/m].
+        references: disparity NaN where there is none; 1 / z and sigma above 0.
+        areas: (N,) what each stands for, see `image_areas`.
         start: found by `fit_scale`.
     """
-    values = bilinear(disparity, pixels)
-    known = np.isfinite(values)
-    size = disparity.shape[1], disparity.shape[0]
-    references = References(values[known], inverse_depth[known], sigma[known])
-    return refine(references, image_areas(pixels[known], size), start)
+    known = np.flatnonzero(np.isfinite(references.disparity))
+    found = References(
+        references.disparity[known], references.inverse_depth[known], references.sigma[known]
+    )
+    return refine(found, areas[known], start)
 
 
 def refine(references: References, areas: Float64Array, start: ScaleEstimate) -> ScaleEstimate:
@@ -150,7 +143,7 @@ def _relative(
 ) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Fitted 1 / z, and sizes of log(z_fit / z): within which errors count by their square, own."""
     fitted = np.maximum(a * d + b, _FARTHEST)
-    return fitted, np.hypot(sigma / fitted, _NETWORK), np.abs(np.log(target / fitted))
+    return fitted, np.sqrt((sigma / fitted) ** 2 + _NETWORK**2), np.abs(np.log(target / fitted))
 
 
 def _covariance(
@@ -170,7 +163,7 @@ def _covariance(
     worth = min(float(_INDEPENDENT), areas.sum() ** 2 / float(areas @ areas))
     weights *= worth / areas.sum() / scale**2
     design = np.stack([a * d, np.ones_like(d)])  # of log a and of b
-    return np.asarray(np.linalg.inv((weights * design) @ design.T), dtype=np.float64)
+    return inverse((weights * design) @ design.T)
 
 
 def mixed(one: ScaleEstimate, other: ScaleEstimate, share: float) -> ScaleEstimate:

@@ -12,16 +12,38 @@ from lotus2_ros.types import BoolArray, Float32Array
 
 Float64Array = NDArray[np.float64]
 
-_SPAN_SAMPLES = 5000
+_SPAN_SAMPLES = 1500
 """Pixels that stand for the image where its range of disparity is asked for."""
+
+
+class Places(NamedTuple):
+    """Points in an image of a known size, and the pixels that tell what is there.
+
+    Made by `places_at`, before there is an image.
+
+    Attributes:
+        size: (height, width) of the image.
+        step: from a point's own pixel to those that tell slope and edges [px].
+        inside: (N,) bool, where those are in the image.
+        pixels: (5, N) in the flat image: a point's own pixel, the nearest one, and `step` right,
+            left, below and above of it, or itself where they are not in the image.
+        offset: (2, N) of the point from its pixel, along columns and rows [px]; NaN for a point
+            beside the image.
+    """
+
+    size: tuple[int, int]
+    step: int
+    inside: BoolArray
+    pixels: NDArray[np.intp]
+    offset: Float64Array
 
 
 class DisparitySamples(NamedTuple):
     """Disparity at N points.
 
     Attributes:
-        value: (N,) bilinear between the four pixels around; NaN if one of them is.
-        gradient: (N, 2) change along column and row [1/px], as a central difference.
+        value: (N,) of the nearest pixel, taken on with its gradient; NaN where one is missing.
+        gradient: (2, N) change along column and row [1/px], as a central difference.
         smooth: (N,) bool, False on an edge, on its rim, at the border or where a value is missing.
     """
 
@@ -30,13 +52,35 @@ class DisparitySamples(NamedTuple):
     smooth: BoolArray
 
 
+def places_at(pixels: Float64Array, size: tuple[int, int], *, reach: float) -> Places:
+    """Where to look for the disparity of points, see `sample_disparity`.
+
+    Args:
+        pixels: (N, 2) (column, row), maybe NaN or beside the image.
+        size: (height, width) of the image.
+        reach: how far a point may be from where it belongs [px].
+    """
+    height, width = size
+    step = max(1, round(reach))
+    nearest = np.rint(pixels.T)  # (2, N)
+    offset = pixels.T - nearest
+    column, row = nearest
+    # NaN compares false.
+    known = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    inside = (column >= step) & (column < width - step) & (row >= step) & (row < height - step)
+    own = row * width + column
+    if not known.all():
+        own = np.where(known, own, 0.0)
+        offset[:, ~known] = np.nan
+    places = np.empty((5, len(pixels)), dtype=np.intp)
+    places[:] = own
+    sides = np.array([[step], [-step], [step * width], [-step * width]])
+    np.add(places[1:], sides, out=places[1:], where=inside)
+    return Places(size, step, inside, places, offset)
+
+
 def sample_disparity(
-    disparity: Float32Array,
-    pixels: Float64Array,
-    *,
-    reach: float,
-    jump: float = 0.03,
-    span: float | None = None,
+    disparity: Float32Array, places: Places, *, jump: float = 0.03, span: float | None = None
 ) -> DisparitySamples:
     """Sample a disparity image where it is smooth over the reach of a misplacement.
 
@@ -45,33 +89,20 @@ def sample_disparity(
     of disparity in the image. A slanted plane is a straight line in disparity and is no edge.
 
     Args:
-        disparity: (H, W) predicted.
-        pixels: (N, 2) finite (column, row), inside the image.
-        reach: how far a point may be from where it belongs [px].
+        disparity: (H, W) predicted, of the size that the places were made for.
+        places: where to sample it, with the reach.
         jump: share of the range of disparity (5th to 95th percentile).
         span: that range, where it is known already; None finds it.
     """
-    height, width = disparity.shape
-    step = max(1, round(reach))
-    # Slope and bend at the nearest pixel: they are differences over several pixels anyway.
-    column = np.rint(pixels[:, 0]).astype(np.intp)
-    row = np.rint(pixels[:, 1]).astype(np.intp)
-    inside = (column >= step) & (column < width - step) & (row >= step) & (row < height - step)
-    if not inside.any():
-        nothing = np.full((len(pixels), 3), np.nan)
-        return DisparitySamples(nothing[:, 0], nothing[:, 1:], inside)
-    column, row = np.where(inside, column, step), np.where(inside, row, step)
-    centre = 2.0 * disparity[row, column]
-    right, left = disparity[row, column + step], disparity[row, column - step]
-    below, above = disparity[row + step, column], disparity[row - step, column]
-    gradient = np.column_stack([right - left, below - above]).astype(np.float64) / (2.0 * step)
-    bend = np.maximum(np.abs(right + left - centre), np.abs(below + above - centre))
+    found = disparity.reshape(-1).take(places.pixels).astype(np.float64)  # (5, N)
+    own, one, other = found[0], found[1::2], found[2::2]
+    gradient = (one - other) / (2.0 * places.step)
+    bend = np.abs(one + other - 2.0 * own).max(axis=0)
     if span is None:
         span = disparity_span(disparity)
+    value = own + (gradient * places.offset).sum(axis=0)
     # NaN compares false: no value, no smooth place.
-    smooth = inside & (bend < jump * span)
-    value = bilinear(disparity, pixels)
-    return DisparitySamples(value, gradient, smooth & np.isfinite(value))
+    return DisparitySamples(value, gradient, places.inside & (bend < jump * span))
 
 
 def disparity_span(disparity: Float32Array) -> float:
@@ -82,25 +113,3 @@ def disparity_span(disparity: Float32Array) -> float:
         return 0.0
     low, high = quantiles(finite, 0.05, 0.95)
     return high - low
-
-
-def bilinear(image: Float32Array, pixels: Float64Array) -> Float64Array:
-    """(N,) float64: the image at (column, row); NaN outside the centres of its border pixels."""
-    height, width = image.shape
-    result = np.full(len(pixels), np.nan)
-    if height < 2 or width < 2:
-        return result
-    # Column by column: NumPy's reductions over an axis of length 2 are many times slower.
-    column, row = pixels[:, 0], pixels[:, 1]
-    inside = (column >= 0.0) & (column <= width - 1) & (row >= 0.0) & (row <= height - 1)
-    column, row = column[inside], row[inside]
-    left = np.minimum(column.astype(np.intp), width - 2)
-    top = np.minimum(row.astype(np.intp), height - 2)
-    x, y = column - left, row - top
-    result[inside] = (
-        image[top, left] * ((1.0 - x) * (1.0 - y))
-        + image[top, left + 1] * (x * (1.0 - y))
-        + image[top + 1, left] * ((1.0 - x) * y)
-        + image[top + 1, left + 1] * (x * y)
-    )
-    return result

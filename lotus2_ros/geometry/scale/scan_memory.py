@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lotus2_ros.geometry.rigid import inverse, rotation_vector, transform_points
+from lotus2_ros.geometry.scale.choice import some
 
 Float64Array = NDArray[np.float64]
 
@@ -44,10 +45,15 @@ class _Scan(NamedTuple):
 
 
 class ScanMemory:
-    """Points of earlier scans, in a frame that does not move with the robot."""
+    """Points of earlier scans, in a frame that does not move with the robot.
+
+    Attributes:
+        version: another one whenever something has changed.
+    """
 
     def __init__(self) -> None:
         self._scans: deque[_Scan] = deque()
+        self.version = 0
         self.clear()
 
     def __len__(self) -> int:
@@ -61,58 +67,67 @@ class ScanMemory:
         self._place: Float64Array | None = None
         self._way = 0.0
         self._kept = 0
+        self.version += 1
 
-    def earlier(self, pose: Float64Array, time_s: float, way: float) -> Float64Array:
-        """What was scanned before, as the camera is now.
+    def look(self, pose: Float64Array, time_s: float, way: float) -> Float64Array:
+        """What was scanned before, as the camera is now; changes nothing.
 
         Args:
             pose: (4, 4), optical frame at the time of the image -> fixed frame.
-            time_s: of the image [s]; where it goes back, or the pose jumps, everything is
-                forgotten.
+            time_s: of the image [s]; where it goes back, or the pose jumps, nothing of before
+                counts.
             way: of the camera, over which scans count [m].
 
         Returns:
             (N, 3) points in the optical frame, maybe behind the camera [m].
         """
-        self._follow(pose, time_s)
-        while self._scans and self._is_gone(self._scans[0], time_s, way):
-            self._scans.popleft()
-        if not self._scans:
+        step = self._step(pose, time_s)
+        now = self._way + (step or 0.0)
+        scans = [scan.points for scan in self._scans if not _is_gone(scan, time_s, now, way)]
+        if step is None or not scans:
             return np.empty((0, 3))
-        points = np.concatenate([scan.points for scan in self._scans])
-        return transform_points(inverse(pose), points)
+        return transform_points(inverse(pose), np.concatenate(scans))
+
+    def follow(self, pose: Float64Array, time_s: float, way: float) -> None:
+        """The camera is there now: what no longer counts, see `look`, is forgotten."""
+        step = self._step(pose, time_s)
+        if step is None:
+            self.clear()
+        self._way += step or 0.0
+        self._place, self._time = pose[:3, 3].copy(), time_s
+        while self._scans and _is_gone(self._scans[0], time_s, self._way, way):
+            self._scans.popleft()
+        self.version += 1
+
+    def earlier(self, pose: Float64Array, time_s: float, way: float) -> Float64Array:
+        """What `look` gives, and `follow`."""
+        found = self.look(pose, time_s, way)
+        self.follow(pose, time_s, way)
+        return found
 
     def keep(self, points: Float64Array, pose: Float64Array, time_s: float) -> None:
         """Keep some of a scan's points, unless the camera is where one was kept already.
 
         Args:
             points: (N, 3) in the optical frame [m].
-            pose: see `earlier`, which must have been asked for the same image before.
+            pose: see `look`; it must have been followed to there.
             time_s: likewise.
         """
         if self._scans and not _differs(self._scans[-1].pose, pose):
             return
-        chosen = points
-        if len(points) > _EACH:
-            # Drawn by the number of the scan: the same scans give the same points.
-            rng = np.random.default_rng(self._kept)
-            chosen = points[rng.choice(len(points), _EACH, replace=False)]
+        # Drawn by the number of the scan: the same scans give the same points.
+        chosen = points[some(len(points), _EACH, self._kept)]
         self._kept += 1
+        self.version += 1
         self._scans.append(_Scan(transform_points(pose, chosen), pose, time_s, self._way))
 
-    def _is_gone(self, scan: _Scan, time_s: float, way: float) -> bool:
-        return time_s - scan.time_s > _OLDEST or self._way - scan.way > way
-
-    def _follow(self, pose: Float64Array, time_s: float) -> None:
-        place = pose[:3, 3]
-        if self._place is not None:
-            step = float(np.linalg.norm(place - self._place))
-            seconds = time_s - self._time
-            if seconds < 0.0 or step > max(_LEAST_JUMP, _FASTEST * seconds):
-                self.clear()
-            else:
-                self._way += step
-        self._place, self._time = place.copy(), time_s
+    def _step(self, pose: Float64Array, time_s: float) -> float | None:
+        """The way since the last pose [m]; None for a jump."""
+        if self._place is None:
+            return 0.0
+        step = float(np.linalg.norm(pose[:3, 3] - self._place))
+        seconds = time_s - self._time
+        return None if seconds < 0.0 or step > max(_LEAST_JUMP, _FASTEST * seconds) else step
 
 
 class Drive(NamedTuple):
@@ -130,11 +145,19 @@ class Drive(NamedTuple):
     time_s: float
     way: float
 
-    def earlier(self, points: Float64Array) -> Float64Array:
-        """Points of earlier scans, (N, 3) in the optical frame; keeps the new ones (M, 3)."""
-        found = self.memory.earlier(self.pose, self.time_s, self.way)
+    def earlier(self) -> Float64Array:
+        """Points of earlier scans, (N, 3) in the optical frame; changes nothing."""
+        return self.memory.look(self.pose, self.time_s, self.way)
+
+    def keep(self, points: Float64Array) -> None:
+        """Let a scan's points, (M, 3) in the optical frame, be those of an earlier one now."""
+        self.memory.follow(self.pose, self.time_s, self.way)
         self.memory.keep(points, self.pose, self.time_s)
-        return found
+
+
+def _is_gone(scan: _Scan, time_s: float, now: float, way: float) -> bool:
+    """Whether a scan is too old, or too far back on a way that is at `now`."""
+    return time_s - scan.time_s > _OLDEST or now - scan.way > way
 
 
 def _differs(one: Float64Array, other: Float64Array) -> bool:

@@ -15,6 +15,7 @@ from lotus2_ros.geometry.scale.relative_fit import (
     refine,
     refine_over_image,
 )
+from lotus2_ros.geometry.scale.sampling import places_at, sample_disparity
 
 SIZE = (320, 240)
 
@@ -104,7 +105,9 @@ def test_references_beside_the_image_and_where_nothing_was_predicted_do_not_coun
     inverse = 2.0 * (0.1 + 0.7 * pixels[:, 1] / 240 + 0.1 * pixels[:, 0] / 320) + 0.1
     inverse = np.where(pixels[:, 0] > 199, 50.0, np.maximum(inverse, 0.01))
     start = ScaleEstimate(1.5, 0.2, np.eye(2), 1.0, 900, 0.0, 'points')
-    found = refine_over_image(disparity, pixels, inverse, 0.01 * inverse, start)
+    values = sample_disparity(disparity, places_at(pixels, disparity.shape, reach=1.0)).value
+    references = References(values, inverse, 0.01 * inverse)
+    found = refine_over_image(references, image_areas(pixels, SIZE), start)
     assert (found.a, found.b) == (pytest.approx(2.0, rel=1e-3), pytest.approx(0.1, abs=1e-3))
     assert found.samples < 500
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ray_scene import CAMERA, abs_rel, predicted, room, yard
 
-from lotus2_ros.geometry.scale.depth_source import DepthNoise, depth_scale
+from lotus2_ros.geometry.scale.depth_source import DepthNoise, depth_samples, depth_scale
 from lotus2_ros.geometry.scale.estimate import NoScale, ScaleEstimate
 
 NOISE = DepthNoise(relative=0.02)
@@ -23,11 +23,15 @@ def measured(depth, rng, *, holes=0.5, noise=0.02, outliers=0.2):
     return result.astype(np.float32)
 
 
+def scaled(disparity, depth, **options):
+    return depth_scale(disparity, depth_samples(depth, disparity.shape, **options))
+
+
 def error(make, seed, **kinds):
     rng = np.random.default_rng(seed)
     depth = make(rng).depth()
     disparity = predicted(depth, rng)
-    estimate = depth_scale(disparity, measured(depth, rng, **kinds), noise=NOISE, seed=seed)
+    estimate = scaled(disparity, measured(depth, rng, **kinds), noise=NOISE, seed=seed)
     assert isinstance(estimate, ScaleEstimate), (seed, estimate)
     assert estimate.source == 'depth'
     return abs_rel(disparity, estimate.a, estimate.b, depth, 10.0)
@@ -51,7 +55,7 @@ def test_another_size_of_the_same_view_gives_the_same_scale(size):
     depth = room(rng).depth()
     disparity = predicted(depth, rng)
     other = (1.0 / cv2.resize(1.0 / depth, size, interpolation=cv2.INTER_LINEAR)).astype(np.float32)
-    estimate = depth_scale(disparity, other)
+    estimate = scaled(disparity, other)
     assert isinstance(estimate, ScaleEstimate)
     assert abs_rel(disparity, estimate.a, estimate.b, depth) < 0.005
 
@@ -61,7 +65,7 @@ def test_misplaced_edges_do_not_count():
     rng = np.random.default_rng(2)
     depth = room(rng).depth()
     disparity = predicted(depth, rng)
-    estimate = depth_scale(disparity, np.roll(depth, 2, axis=1).astype(np.float32))
+    estimate = scaled(disparity, np.roll(depth, 2, axis=1).astype(np.float32))
     assert isinstance(estimate, ScaleEstimate)
     assert abs_rel(disparity, estimate.a, estimate.b, depth) < 0.01
 
@@ -77,7 +81,7 @@ def test_ranges_limit_what_is_used():
     depth = room(rng).depth().astype(np.float32)
     disparity = predicted(depth, rng)
     spoilt = np.where(depth > 3.0, depth * 5.0, depth)
-    limited = depth_scale(disparity, spoilt, max_range=3.0)
+    limited = scaled(disparity, spoilt, max_range=3.0)
     assert isinstance(limited, ScaleEstimate)
     assert limited.inlier_share > 0.95
     assert abs_rel(disparity, limited.a, limited.b, depth) < 0.02
@@ -104,7 +108,7 @@ DISPARITY = predicted(GOOD, np.random.default_rng(5))
     ],
 )
 def test_a_bad_depth_image_ends_in_its_reason(depth, reason):
-    result = depth_scale(DISPARITY, depth)
+    result = scaled(DISPARITY, depth)
     assert isinstance(result, NoScale)
     if reason == 'too few samples':  # the one pixel may not even be on the grid
         assert result.reason in (reason, 'no valid depth')
@@ -116,13 +120,13 @@ def test_a_bad_depth_image_ends_in_its_reason(depth, reason):
 
 @pytest.mark.parametrize('value', [np.nan, 0.0, 0.5])
 def test_a_prediction_without_content_gives_no_scale(value):
-    result = depth_scale(np.full_like(DISPARITY, value), GOOD)
+    result = scaled(np.full_like(DISPARITY, value), GOOD)
     assert isinstance(result, NoScale)
     assert result.reason in ('no prediction', 'too few samples', 'too little relief')
 
 
 def test_the_same_images_give_the_same_estimate():
     noisy = measured(GOOD, np.random.default_rng(0))
-    one, other = (depth_scale(DISPARITY, noisy, seed=4) for _ in range(2))
+    one, other = (scaled(DISPARITY, noisy, seed=4) for _ in range(2))
     assert isinstance(one, ScaleEstimate)
     assert (one.a, one.b) == (other.a, other.b)

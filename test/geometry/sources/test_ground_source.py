@@ -10,9 +10,13 @@ from lotus2_ros.geometry.ground_plane import GroundPlane
 from lotus2_ros.geometry.lens import PINHOLE, Lens
 from lotus2_ros.geometry.rigid import from_rotation_vector
 from lotus2_ros.geometry.scale.estimate import NoScale, ScaleEstimate
-from lotus2_ros.geometry.scale.ground_source import ground_scale
+from lotus2_ros.geometry.scale.ground_source import ground_samples, ground_scale
 
 RAYS = PINHOLE.rays(CAMERA)
+
+
+def scaled(disparity, rays, plane, *, normals=None):
+    return ground_scale(disparity, ground_samples(rays, plane), normals=normals)
 
 
 def noisy_normals(scene: Scene, rng: np.random.Generator) -> np.ndarray:
@@ -34,7 +38,7 @@ def run(make, seed, *, with_normals, pitch_sign):
     pitch = from_rotation_vector(np.array([pitch_sign * np.radians(0.5), 0.0, 0.0]), np.zeros(3))
     plane = GroundPlane(tuple(pitch[:3, :3] @ scene.up), scene.height * rng.choice([0.98, 1.02]))
     normals = noisy_normals(scene, rng) if with_normals else None
-    estimate = ground_scale(disparity, RAYS, plane, normals=normals)
+    estimate = scaled(disparity, RAYS, plane, normals=normals)
     assert isinstance(estimate, ScaleEstimate), (seed, estimate)
     off = np.array([math.log(estimate.a * gain), estimate.b + low / gain])
     error = abs_rel(low + gain * inverse, estimate.a, estimate.b, depth, farthest=10.0)
@@ -60,7 +64,7 @@ def exact(scene: Scene, seed: int = 0) -> tuple[np.ndarray, np.ndarray, GroundPl
 def test_without_noise_the_scale_is_exact():
     for seed in range(6):
         depth, disparity, plane = exact(room(np.random.default_rng(seed)), seed)
-        estimate = ground_scale(disparity, RAYS, plane)
+        estimate = scaled(disparity, RAYS, plane)
         assert isinstance(estimate, ScaleEstimate)
         assert estimate.source == 'ground'
         assert abs_rel(disparity, estimate.a, estimate.b, depth) < 0.01, seed
@@ -69,9 +73,9 @@ def test_without_noise_the_scale_is_exact():
 def test_twice_the_height_is_a_world_of_twice_the_size():
     scene = yard(np.random.default_rng(1))
     _, disparity, plane = exact(scene)
-    one = ground_scale(disparity, RAYS, plane)
+    one = scaled(disparity, RAYS, plane)
     # Nearer than the farthest ground that is used in both worlds.
-    other = ground_scale(disparity, RAYS, GroundPlane(plane.up, 2.0 * plane.height))
+    other = scaled(disparity, RAYS, GroundPlane(plane.up, 2.0 * plane.height))
     assert isinstance(one, ScaleEstimate)
     assert isinstance(other, ScaleEstimate)
     assert other.a / one.a == pytest.approx(0.5, rel=0.01)
@@ -83,7 +87,7 @@ def test_a_distorted_image_serves_as_well():
     depth = scene.depth(lens=lens)
     disparity = predicted(depth, np.random.default_rng(4))
     plane = GroundPlane(tuple(scene.up), scene.height)
-    estimate = ground_scale(disparity, lens.rays(CAMERA), plane)
+    estimate = scaled(disparity, lens.rays(CAMERA), plane)
     assert isinstance(estimate, ScaleEstimate)
     assert abs_rel(disparity, estimate.a, estimate.b, depth, 10.0) < 0.01
 
@@ -93,7 +97,7 @@ def test_a_camera_that_is_upside_down_finds_the_ground_above():
     flip = from_rotation_vector(np.array([0.0, 0.0, np.pi]), np.zeros(3)) @ scene.level_to_camera
     turned = Scene(scene.height, scene.room, scene.boxes, flip)
     depth, disparity, plane = exact(turned)
-    estimate = ground_scale(disparity, RAYS, plane)
+    estimate = scaled(disparity, RAYS, plane)
     assert isinstance(estimate, ScaleEstimate)
     assert abs_rel(disparity, estimate.a, estimate.b, depth, 10.0) < 0.01
 
@@ -114,7 +118,7 @@ def test_a_wall_is_not_taken_for_the_ground(pitch_deg, with_normals):
         _, disparity, plane = exact(scene, seed)
         disparity = disparity + 0.01 * rng.normal(size=disparity.shape).astype(np.float32)
         normals = noisy_normals(scene, rng) if with_normals else None
-        result = ground_scale(disparity, RAYS, plane, normals=normals)
+        result = scaled(disparity, RAYS, plane, normals=normals)
         assert isinstance(result, NoScale), seed
         assert result.reason in {
             'no ground in view',
@@ -127,7 +131,7 @@ def test_a_wall_is_not_taken_for_the_ground(pitch_deg, with_normals):
 def test_a_camera_that_looks_up_has_no_ground_in_view():
     scene = room(np.random.default_rng(0), pitch_deg=-60.0)
     _, disparity, plane = exact(scene)
-    assert ground_scale(disparity, RAYS, plane) == NoScale('no ground in view')
+    assert scaled(disparity, RAYS, plane) == NoScale('no ground in view')
 
 
 def test_flat_pixels_at_many_heights_are_no_plane():
@@ -139,7 +143,7 @@ def test_flat_pixels_at_many_heights_are_no_plane():
     heights = rng.uniform(0.4, 2.5, (30, 40)).repeat(8, axis=0).repeat(8, axis=1)
     disparity = np.clip(ground * heights, 0.01, None)
     normals = np.broadcast_to(plane.unit_up.astype(np.float32), (*ground.shape, 3))
-    result = ground_scale(disparity.astype(np.float32), RAYS, plane, normals=normals)
+    result = scaled(disparity.astype(np.float32), RAYS, plane, normals=normals)
     assert result == NoScale('ground not planar')
 
 
@@ -159,7 +163,7 @@ UP = PLANE.up
     ],
 )
 def test_a_ground_plane_that_is_none_is_told(plane):
-    assert ground_scale(DISPARITY, RAYS, plane) == NoScale('bad ground plane')
+    assert scaled(DISPARITY, RAYS, plane) == NoScale('bad ground plane')
 
 
 @pytest.mark.parametrize(
@@ -174,18 +178,18 @@ def test_a_ground_plane_that_is_none_is_told(plane):
     ids=['NaN', 'zero', 'constant', 'negative', 'size'],
 )
 def test_a_bad_prediction_ends_in_its_reason(disparity, reason):
-    assert ground_scale(disparity, RAYS, PLANE) == NoScale(reason)
+    assert scaled(disparity, RAYS, PLANE) == NoScale(reason)
 
 
 def test_noise_is_no_ground():
     for seed in range(5):
         noise = np.random.default_rng(seed).random(DISPARITY.shape, np.float32)
-        result = ground_scale(noise, RAYS, PLANE)
+        result = scaled(noise, RAYS, PLANE)
         assert isinstance(result, NoScale)
         assert 'ground in view' in result.reason
 
 
 def test_normals_of_another_size_are_told():
     normals = np.zeros((4, 4, 3), np.float32)
-    result = ground_scale(DISPARITY, RAYS, PLANE, normals=normals)
+    result = scaled(DISPARITY, RAYS, PLANE, normals=normals)
     assert result == NoScale('camera of another size')

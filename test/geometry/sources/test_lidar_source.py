@@ -14,11 +14,16 @@ from lotus2_ros.geometry.lens import Lens
 from lotus2_ros.geometry.rigid import from_rotation_vector, transform_points
 from lotus2_ros.geometry.scale.estimate import NoScale, ScaleEstimate
 from lotus2_ros.geometry.scale.lidar_points import LidarScan
-from lotus2_ros.geometry.scale.lidar_source import LidarNoise, lidar_scale
+from lotus2_ros.geometry.scale.lidar_samples import LidarNoise, lidar_samples
+from lotus2_ros.geometry.scale.lidar_source import lidar_scale
 
 LIDAR_TO_LEVEL = LIDAR_AXES.copy()
 LIDAR_TO_LEVEL[:3, 3] = [0.05, -0.1, -0.1]
 NOISE = LidarNoise(range_relative=0.02)
+
+
+def scaled(disparity, scan, camera, **options):
+    return lidar_scale(disparity, lidar_samples(scan, camera, **options))
 
 
 def noisy(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -38,7 +43,7 @@ def error_and_estimate(make, lines, seed):
     disparity = predicted(depth, rng)
     points = noisy(scene.scan(LIDAR_TO_LEVEL, lines), rng)
     to_camera = random_turn(rng, 1.0, 0.02) @ scene.level_to_camera @ LIDAR_TO_LEVEL
-    estimate = lidar_scale(disparity, LidarScan(points, to_camera), CAMERA, noise=NOISE)
+    estimate = scaled(disparity, LidarScan(points, to_camera), CAMERA, noise=NOISE)
     assert isinstance(estimate, ScaleEstimate), (seed, estimate)
     seen = np.isfinite(depth)
     true = np.polyfit(disparity[seen].astype(float), 1.0 / depth[seen], 1)
@@ -76,7 +81,7 @@ def test_errors_of_the_network_do_not_pass_for_an_error_of_the_mounting(make, li
         depth = scene.depth()
         disparity = predicted(bent(depth, rng), rng)
         scan = LidarScan(scene.scan(LIDAR_TO_LEVEL, 64), scene.level_to_camera @ LIDAR_TO_LEVEL)
-        estimate = lidar_scale(disparity, scan, CAMERA)
+        estimate = scaled(disparity, scan, CAMERA)
         assert isinstance(estimate, ScaleEstimate), (seed, estimate)
 
         def error(x, disparity=disparity, depth=depth):
@@ -99,9 +104,7 @@ def test_without_noise_the_scale_is_exact():
     for seed in range(5):
         scene = room(np.random.default_rng(seed))
         depth, disparity, to_camera = perfect(scene, seed)
-        estimate = lidar_scale(
-            disparity, LidarScan(scene.scan(LIDAR_TO_LEVEL, 64), to_camera), CAMERA
-        )
+        estimate = scaled(disparity, LidarScan(scene.scan(LIDAR_TO_LEVEL, 64), to_camera), CAMERA)
         assert isinstance(estimate, ScaleEstimate)
         assert abs_rel(disparity, estimate.a, estimate.b, depth) < 0.005
 
@@ -110,7 +113,7 @@ def test_the_same_input_gives_the_same_estimate():
     scene = room(np.random.default_rng(3))
     _, disparity, to_camera = perfect(scene)
     scan = LidarScan(noisy(scene.scan(LIDAR_TO_LEVEL, 64), np.random.default_rng(0)), to_camera)
-    one, other = (lidar_scale(disparity, scan, CAMERA, seed=4) for _ in range(2))
+    one, other = (scaled(disparity, scan, CAMERA, seed=4) for _ in range(2))
     assert isinstance(one, ScaleEstimate)
     assert isinstance(other, ScaleEstimate)
     assert (one.a, one.b) == (other.a, other.b)
@@ -133,10 +136,10 @@ def test_points_land_where_a_distorted_image_shows_them(lens):
         np.where(np.isfinite(known), known, np.nanmax(known)), np.random.default_rng(1)
     )
     scan = LidarScan(scene.scan(LIDAR_TO_LEVEL, 64), scene.level_to_camera @ LIDAR_TO_LEVEL)
-    estimate = lidar_scale(disparity, scan, CAMERA, lens=lens)
+    estimate = scaled(disparity, scan, CAMERA, lens=lens)
     assert isinstance(estimate, ScaleEstimate)
     assert abs_rel(disparity, estimate.a, estimate.b, depth) < 0.005
-    ignored = lidar_scale(disparity, scan, CAMERA)
+    ignored = scaled(disparity, scan, CAMERA)
     assert isinstance(ignored, ScaleEstimate)
     assert ignored.residual > 2.0 * estimate.residual
 
@@ -154,10 +157,10 @@ def test_the_motion_during_the_scan_is_undone():
         # The sensor's pose at this time, seen from its pose at the end of the scan.
         here = from_rotation_vector((1 - part) * turn, (1 - part) * np.array([-0.3, 0.05, 0.0]))
         moving[index] = here[:3, :3].T @ (point - here[:3, 3])
-    compensated = lidar_scale(disparity, LidarScan(moving, start, end, fraction), CAMERA)
+    compensated = scaled(disparity, LidarScan(moving, start, end, fraction), CAMERA)
     assert isinstance(compensated, ScaleEstimate)
     assert abs_rel(disparity, compensated.a, compensated.b, depth) < 0.003
-    smeared = lidar_scale(disparity, LidarScan(moving, end), CAMERA)
+    smeared = scaled(disparity, LidarScan(moving, end), CAMERA)
     assert isinstance(smeared, NoScale) or smeared.residual > 3.0 * compensated.residual
 
 
@@ -190,7 +193,7 @@ BEHIND = TO_CAMERA @ from_rotation_vector(np.array([0.0, 0.0, np.pi]), np.zeros(
     ],
 )
 def test_a_bad_scan_ends_in_its_reason(scan, reason):
-    result = lidar_scale(DISPARITY, scan, CAMERA)
+    result = scaled(DISPARITY, scan, CAMERA)
     assert result == NoScale(reason)
 
 
@@ -201,7 +204,7 @@ def test_a_cloud_with_nan_and_zero_points_among_good_ones_is_used(seed):
     chosen = rng.random(len(spoilt))
     spoilt[chosen < 0.2] = np.nan
     spoilt[chosen > 0.8] = 0.0
-    estimate = lidar_scale(DISPARITY, replace(SCAN, points=spoilt), CAMERA)
+    estimate = scaled(DISPARITY, replace(SCAN, points=spoilt), CAMERA)
     assert isinstance(estimate, ScaleEstimate)
     assert abs_rel(DISPARITY, estimate.a, estimate.b, DEPTH) < 0.003
 
@@ -212,21 +215,21 @@ def test_a_cloud_with_nan_and_zero_points_among_good_ones_is_used(seed):
     ids=['NaN', 'zero', 'constant'],
 )
 def test_a_prediction_without_content_gives_no_scale(disparity):
-    assert isinstance(lidar_scale(disparity, SCAN, CAMERA), NoScale)
+    assert isinstance(scaled(disparity, SCAN, CAMERA), NoScale)
 
 
 def test_a_prediction_that_is_depth_and_not_disparity_gives_no_scale():
-    result = lidar_scale((1.0 - DISPARITY).astype(np.float32), SCAN, CAMERA)
+    result = scaled((1.0 - DISPARITY).astype(np.float32), SCAN, CAMERA)
     assert isinstance(result, NoScale)
 
 
 def test_a_camera_of_another_size_is_told():
     other = Intrinsics.from_hfov(60.0, 64, 48)
-    assert lidar_scale(DISPARITY, SCAN, other) == NoScale('camera of another size')
+    assert scaled(DISPARITY, SCAN, other) == NoScale('camera of another size')
 
 
 def test_a_scan_of_another_place_gives_no_scale_or_few_inliers():
     """Points of an unrelated room at a wrong pose do not pass for a good fit."""
     far = from_rotation_vector(np.array([0.0, 1.2, 0.0]), np.array([0.5, 0.0, 0.0]))
-    result = lidar_scale(DISPARITY, LidarScan(transform_points(far, POINTS), TO_CAMERA), CAMERA)
+    result = scaled(DISPARITY, LidarScan(transform_points(far, POINTS), TO_CAMERA), CAMERA)
     assert isinstance(result, NoScale) or result.residual > 0.05 or result.inlier_share < 0.6

@@ -10,7 +10,7 @@ from lotus2_ros.geometry.intrinsics import Intrinsics
 from lotus2_ros.geometry.lens import PINHOLE, Lens
 from lotus2_ros.geometry.rigid import from_rotation_vector, inverse, transform_points
 from lotus2_ros.geometry.scale.estimate import NoScale, ScaleEstimate
-from lotus2_ros.geometry.scale.odometry_source import odometry_scale
+from lotus2_ros.geometry.scale.odometry_source import odometry_samples, odometry_scale
 from lotus2_ros.geometry.tracking import Tracks, track_features
 
 
@@ -28,6 +28,10 @@ def tracks_of(scene, current_to_previous, rng, *, noise=0.3, wrong=0.2, lens=PIN
     lost = rng.random(len(previous)) < wrong
     previous[lost] += rng.uniform(-15.0, 15.0, (lost.sum(), 2))
     return Tracks(previous, current)
+
+
+def scaled(disparity, tracks, motion, camera, **options):
+    return odometry_scale(disparity, odometry_samples(tracks, motion, camera, **options))
 
 
 def unit(vector: np.ndarray) -> np.ndarray:
@@ -49,7 +53,7 @@ def run(make, seed, direction):
         turn + 0.01 * np.linalg.norm(turn) * unit(rng.normal(size=3)),
         shift + 0.01 * 0.05 * unit(rng.normal(size=3)),
     )
-    estimate = odometry_scale((low + gain * noisy).astype(np.float32), tracks, said, CAMERA)
+    estimate = scaled((low + gain * noisy).astype(np.float32), tracks, said, CAMERA)
     if isinstance(estimate, NoScale):
         return estimate
     off = np.array([math.log(estimate.a * gain), estimate.b + low / gain])
@@ -86,7 +90,7 @@ def moved(degrees=(0.0, 0.0, 0.0), metres=(0.0, 0.0, 0.0)) -> np.ndarray:
 def test_without_noise_the_scale_is_exact():
     motion = moved((0.5, -1.0, 0.3), (0.08, 0.01, -0.03))
     tracks = tracks_of(SCENE, motion, np.random.default_rng(0), noise=0.0, wrong=0.0)
-    estimate = odometry_scale(DISPARITY, tracks, motion, CAMERA)
+    estimate = scaled(DISPARITY, tracks, motion, CAMERA)
     assert isinstance(estimate, ScaleEstimate)
     assert estimate.source == 'odometry'
     assert abs_rel(DISPARITY, estimate.a, estimate.b, DEPTH) < 0.005
@@ -98,7 +102,7 @@ def test_a_distorted_image_serves_as_well():
     disparity = predicted(depth, np.random.default_rng(7))
     motion = moved((0.5, -1.0, 0.3), (0.08, 0.01, -0.03))
     tracks = tracks_of(SCENE, motion, np.random.default_rng(0), noise=0.1, wrong=0.0, lens=lens)
-    estimate = odometry_scale(disparity, tracks, motion, CAMERA, lens=lens)
+    estimate = scaled(disparity, tracks, motion, CAMERA, lens=lens)
     assert isinstance(estimate, ScaleEstimate)
     assert abs_rel(disparity, estimate.a, estimate.b, depth, 5.0) < 0.02
 
@@ -117,7 +121,7 @@ def test_a_distorted_image_serves_as_well():
 )
 def test_motion_that_shows_no_depth_is_told(seed, motion, reason):
     tracks = tracks_of(SCENE, motion, np.random.default_rng(seed))
-    assert odometry_scale(DISPARITY, tracks, motion, CAMERA) == NoScale(reason)
+    assert scaled(DISPARITY, tracks, motion, CAMERA) == NoScale(reason)
 
 
 def test_a_slipping_wheel_gives_no_scale():
@@ -125,21 +129,21 @@ def test_a_slipping_wheel_gives_no_scale():
     for seed in range(10):
         tracks = tracks_of(SCENE, moved(), np.random.default_rng(seed))
         said = moved(metres=(0.1, 0.0, 0.02))
-        assert odometry_scale(DISPARITY, tracks, said, CAMERA) == NoScale('motion too small')
+        assert scaled(DISPARITY, tracks, said, CAMERA) == NoScale('motion too small')
 
 
 def test_odometry_that_goes_another_way_than_the_images_is_told():
     for seed in range(10):
         tracks = tracks_of(SCENE, moved(metres=(0.2, 0.0, 0.0)), np.random.default_rng(seed))
         said = moved(metres=(0.1, 0.2, 0.0))
-        result = odometry_scale(DISPARITY, tracks, said, CAMERA)
+        result = scaled(DISPARITY, tracks, said, CAMERA)
         assert result == NoScale('tracks contradict odometry')
 
 
 def test_odometry_backwards_is_no_scale():
     for seed in range(10):
         tracks = tracks_of(SCENE, moved(metres=(0.2, 0.0, 0.0)), np.random.default_rng(seed))
-        result = odometry_scale(DISPARITY, tracks, moved(metres=(-0.2, 0.0, 0.0)), CAMERA)
+        result = scaled(DISPARITY, tracks, moved(metres=(-0.2, 0.0, 0.0)), CAMERA)
         assert isinstance(result, NoScale)
 
 
@@ -158,19 +162,19 @@ TRACKS = tracks_of(SCENE, MOTION, np.random.default_rng(0))
     ],
 )
 def test_bad_input_ends_in_its_reason(tracks, motion, reason):
-    assert odometry_scale(DISPARITY, tracks, motion, CAMERA) == NoScale(reason)
+    assert scaled(DISPARITY, tracks, motion, CAMERA) == NoScale(reason)
 
 
 def test_a_camera_of_another_size_is_told():
     other = Intrinsics.from_hfov(60.0, 64, 48)
-    result = odometry_scale(DISPARITY, TRACKS, MOTION, other)
+    result = scaled(DISPARITY, TRACKS, MOTION, other)
     assert result == NoScale('camera of another size')
 
 
 @pytest.mark.parametrize('value', [np.nan, 0.0, 0.5])
 def test_a_prediction_without_content_gives_no_scale(value):
     empty = np.full_like(DISPARITY, value)
-    assert isinstance(odometry_scale(empty, TRACKS, MOTION, CAMERA), NoScale)
+    assert isinstance(scaled(empty, TRACKS, MOTION, CAMERA), NoScale)
 
 
 def picture(scene: Scene, current_to_camera: np.ndarray) -> np.ndarray:
@@ -194,7 +198,7 @@ def test_two_pictures_and_the_way_between_them_give_the_scale(seed):
     motion = moved((0.3, -0.6, 0.2), (0.05, 0.0, 0.02))
     tracks = track_features(picture(scene, motion), picture(scene, np.eye(4)))
     assert len(tracks.current) > 100
-    estimate = odometry_scale(disparity, tracks, motion, CAMERA)
+    estimate = scaled(disparity, tracks, motion, CAMERA)
     assert isinstance(estimate, ScaleEstimate)
     assert abs_rel(disparity, estimate.a, estimate.b, depth, 5.0) < 0.08
 
@@ -215,7 +219,7 @@ def test_bands_of_brightness_lose_no_points_and_move_none(seed):
     assert len(tracks.current) > 0.8 * len(steady.current)
     depth = scene.depth()
     disparity = predicted(depth, np.random.default_rng(seed))
-    estimate = odometry_scale(disparity, tracks, motion, CAMERA)
+    estimate = scaled(disparity, tracks, motion, CAMERA)
     assert isinstance(estimate, ScaleEstimate)
     assert abs_rel(disparity, estimate.a, estimate.b, depth, 5.0) < 0.08
 

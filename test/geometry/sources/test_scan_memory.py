@@ -20,6 +20,7 @@ from lotus2_ros.geometry.scale.lidar_points import (
     visible_points,
     with_earlier_points,
 )
+from lotus2_ros.geometry.scale.lidar_samples import lidar_samples
 from lotus2_ros.geometry.scale.lidar_source import lidar_scale
 from lotus2_ros.geometry.scale.scan_memory import Drive, ScanMemory
 
@@ -161,9 +162,12 @@ def errors_of_a_drive(seed: int) -> tuple[float, float]:
         disparity = predicted(bent(depth, rng), rng)
         scan = LidarScan(points, scene.level_to_camera @ LIDAR_AXES)
         to_world = from_rotation_vector(np.zeros(3), forward) @ inverse(scene.level_to_camera)
+        drive = Drive(memory, to_world, 0.5 * step, WAY)
+        samples = lidar_samples(scan, CAMERA, drive=drive)
+        drive.keep(samples.scanned)
         found = (
-            lidar_scale(disparity, scan, CAMERA, drive=Drive(memory, to_world, 0.5 * step, WAY)),
-            lidar_scale(disparity, scan, CAMERA),
+            lidar_scale(disparity, samples),
+            lidar_scale(disparity, lidar_samples(scan, CAMERA)),
         )
     assert len(memory) == 11
     errors = []
