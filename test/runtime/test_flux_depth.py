@@ -67,7 +67,8 @@ def test_int8_is_near_diffusers_own_error_and_no_fp8_can_be(record_property, mon
     one = errors['diffusers']
     assert 0.01 < one < 0.03
     assert errors['accelerated'] <= 1.3 * one
-    # Longer rows have further ends: at FLUX's own width it is more, and may be twice.
-    assert errors['int8'] <= 1.5 * one
+    # Without offsets of rows, or with tokens in bfloat16, it is more; and so it is at FLUX's width,
+    # where longer rows have further ends.
+    assert errors['int8'] <= 1.4 * one
     assert errors['fp8 weights, the rest in float32'] > 2.5 * one
     assert errors['fp8'] == pytest.approx(4.3 * one, rel=0.2)
