@@ -253,6 +253,16 @@ def test_equal_text_tokens_are_computed_once_and_exactly(batch):
         assert relative_error(fast(size, CORE_TIMESTEP), slow(size, CORE_TIMESTEP)) <= 1e-5
 
 
+@FORMATS
+@pytest.mark.parametrize('batch', [1, 2])
+def test_equal_text_tokens_are_computed_once_in_eight_bits(batch, kind):
+    slow, z = with_padding(), latent(batch)
+    merged = FastTransformer(slow, eight_bits=kind, text_merging=1e-6)
+    assert merged.text_tokens == ROWS_TOGETHER
+    expected = FastTransformer(slow, eight_bits=kind)(z, CORE_TIMESTEP)
+    assert relative_error(merged(z, CORE_TIMESTEP), expected) <= 0.1 * NEAR[kind.name]
+
+
 def test_merging_nearly_equal_text_costs_little():
     slow = with_padding(noise=1e-2)
     assert FastTransformer(slow, text_merging=1e-6).text_tokens == TEXT_TOKENS
