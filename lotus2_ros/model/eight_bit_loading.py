@@ -10,6 +10,7 @@ from torch import Tensor
 from lotus2_ros.model.base import BaseTransformer
 from lotus2_ros.model.conditioning import Conditioning
 from lotus2_ros.model.inference.modulation import Modulation
+from lotus2_ros.model.inference.quantization import EightBitFormat
 from lotus2_ros.model.inference.skeleton import NetworkShape, filled
 from lotus2_ros.model.inference.transformer import InferenceTransformer
 from lotus2_ros.model.lora import read_lora
@@ -21,26 +22,33 @@ Progress = Callable[[str, float], None]
 
 
 class EightBitStages:
-    """Makes each stage's transformer with the tensors that a folder prepared in fp8 would hold.
+    """Makes each stage's transformer with the tensors that a folder prepared so would hold.
 
     An adapter is folded in in float32 and the sum is rounded once; memory holds one layer in
     float32, never a network.
     """
 
-    def __init__(self, base: BaseTransformer, conditioning: Conditioning, tell: Progress) -> None:
+    def __init__(
+        self,
+        base: BaseTransformer,
+        conditioning: Conditioning,
+        tell: Progress,
+        kind: EightBitFormat,
+    ) -> None:
         """Take the base.
 
         Args:
             base: opened.
             conditioning: on the device and in the precision of arithmetic.
             tell: told a stage's name and the fraction of it that is done.
+            kind: format of the blocks' weights.
         """
         self.base, self.conditioning, self._tell = base, conditioning, tell
         device, dtype = conditioning.prompt.device, conditioning.prompt.dtype
         self._shape = NetworkShape.from_config(base.config)
         keys = weight_keys(self._shape, base.keys)
         self._modulation = Modulation(base.parts(keys, device, dtype), conditioning)
-        self._maker = WeightMaker(base.files, self._shape, dtype, eight_bits=True, device=device)
+        self._maker = WeightMaker(base.files, self._shape, dtype, kind, device)
         self._shared: dict[str, Tensor] = {}
 
     def transformer(self, adapter_file: Path, stage: str) -> InferenceTransformer:

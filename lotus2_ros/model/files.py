@@ -19,7 +19,7 @@ from lotus2_ros.errors import ModelFileError
 
 WEIGHTS_STEM = 'diffusion_pytorch_model'
 _FLOATS = {'F64', 'F32', 'F16', 'BF16'}
-_EIGHT_BITS = 'F8_E4M3'
+_EIGHT_BITS = {'F8_E4M3', 'I8'}
 _ZIP_MAGIC = b'PK\x03\x04'
 _MANY = 4
 
@@ -146,17 +146,18 @@ class WeightFiles(Closing):
         return loaded
 
     def stored(self, key: str, device: torch.device) -> Tensor:
-        """Read one tensor onto a device as it is stored, 8-bit floating point included.
+        """Read one tensor onto a device as it is stored, in 8 bits too.
 
         For a GPU the bytes go from the mapped file to the device, without a copy in between.
 
         Raises:
-            ModelFileError: the tensor is not of floating point.
+            ModelFileError: the tensor is neither of floating point nor in a format of 8 bits.
         """
         path, handle = self._handles[key]
         kind = handle.get_slice(key).get_dtype()
-        if kind not in _FLOATS | {_EIGHT_BITS}:
-            raise ModelFileError(f'{path}: {key} is {kind}; expected floating point')
+        if kind not in _FLOATS | _EIGHT_BITS:
+            known = ', '.join(sorted(_FLOATS | _EIGHT_BITS))
+            raise ModelFileError(f'{path}: {key} is {kind}; expected one of {known}')
         mapped: Tensor = handle.get_tensor(key)
         return mapped.clone() if device.type == 'cpu' else mapped.to(device)
 

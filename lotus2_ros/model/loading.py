@@ -17,7 +17,7 @@ from lotus2_ros.model.files import check_keys, read_json, read_plain_tensors
 from lotus2_ros.model.flow import FlowSchedule
 from lotus2_ros.model.inference.fast.transformer import FastTransformer
 from lotus2_ros.model.inference.modulation import Modulation
-from lotus2_ros.model.inference.quantization import EIGHT_BIT_NAME
+from lotus2_ros.model.inference.quantization import EightBitFormat
 from lotus2_ros.model.inference.transformer import InferenceTransformer
 from lotus2_ros.model.inference.vae import prepare_for_cpu
 from lotus2_ros.model.lcm import LocalContinuityModule
@@ -138,7 +138,7 @@ def load(
     *,
     device: torch.device,
     dtype: torch.dtype,
-    eight_bits: bool = False,
+    eight_bits: EightBitFormat | None = None,
     progress: Progress | None = None,
 ) -> Lotus2Model:
     """Load a portion of a model, and all it needs, onto a device.
@@ -149,7 +149,7 @@ def load(
         portion: what to load.
         device: where to.
         dtype: precision of weights and arithmetic.
-        eight_bits: round the blocks' weights to 8 bits, for the accelerated network.
+        eight_bits: round the blocks' weights to this format, for the accelerated network.
         progress: told a stage's name and the fraction of it that is done.
 
     Raises:
@@ -164,13 +164,17 @@ def load(
     schedule = FlowSchedule(read_json(scheduler_file), scheduler_file)
     tell('prompt', 0.0)
     conditioning = load_conditioning(folders, base.config, device).to(device, dtype)
-    stages = (EightBitStages if eight_bits else _Stages)(base, conditioning, tell)
+    stages: _Stages | EightBitStages
+    if eight_bits is None:
+        stages = _Stages(base, conditioning, tell)
+    else:
+        stages = EightBitStages(base, conditioning, tell, eight_bits)
     networks = {
         name: _load_task(TASKS[name], folders.model, stages, portion) for name in portion.tasks
     }
     if not portion.sharpeners:
         stages.fold([CORE_TIMESTEP])
-    weights = EIGHT_BIT_NAME if eight_bits else ''
+    weights = eight_bits.name if eight_bits else ''
     return Lotus2Model(vae, networks, schedule, base.parameters, weights)
 
 

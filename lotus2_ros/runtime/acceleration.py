@@ -7,7 +7,7 @@ import torch
 from lotus2_ros.errors import DeviceError, SettingsError
 from lotus2_ros.model.inference.fast.transformer import FastTransformer
 from lotus2_ros.model.inference.fast.vae import FastAutoencoder
-from lotus2_ros.model.inference.quantization import EIGHT_BIT_NAME
+from lotus2_ros.model.inference.quantization import EightBitFormat, eight_bit_format
 from lotus2_ros.model.loading import Lotus2Model
 from lotus2_ros.runtime.device import AUTO, device_name
 from lotus2_ros.settings import ModelSettings
@@ -15,13 +15,14 @@ from lotus2_ros.settings import ModelSettings
 ON, OFF = 'on', 'off'
 CHOICES = (AUTO, OFF, ON)
 CAPABILITY = 8, 0
-"""Least compute capability of a GPU: bfloat16 and the kernels that Triton compiles."""
-EIGHT_BIT_CAPABILITY = 8, 9
-"""Likewise for products in float8."""
+"""Least compute capability of a GPU: bfloat16 and the kernels that Triton compiles.
+
+Products in 8 bits may need a later one, see `EightBitFormat`.
+"""
 
 
 def choose_acceleration(
-    setting: str | None, device: torch.device, *, eight_bits: bool
+    setting: str | None, device: torch.device, *, eight_bits: EightBitFormat | None
 ) -> tuple[bool, str]:
     """Whether to accelerate, and, where not, why.
 
@@ -29,7 +30,7 @@ def choose_acceleration(
         setting: 'on', 'off'; 'auto' is on where a GPU can, off elsewhere; None is the setting's
             default. On a CPU, on is possible too: the same arithmetic, no faster.
         device: that the model runs on.
-        eight_bits: whether its weights are in 8 bits.
+        eight_bits: format of its weights; None if they are not in 8 bits.
 
     Raises:
         SettingsError: an unknown word.
@@ -59,28 +60,27 @@ def accelerates_in(precision: str | None, setting: str | None, device: torch.dev
         device: that the model runs on.
 
     Raises:
-        SettingsError: fp8 without acceleration; or see `choose_acceleration`.
+        SettingsError: 8 bits without acceleration; or see `choose_acceleration`.
         DeviceError: see `choose_acceleration`.
     """
-    eight_bits = precision == EIGHT_BIT_NAME
+    eight_bits = eight_bit_format(precision)
     fast, reason = choose_acceleration(setting, device, eight_bits=eight_bits)
-    if eight_bits and not fast:
-        msg = f'precision is fp8, which only the accelerated network computes, but {reason}'
+    if eight_bits is not None and not fast:
+        msg = f'precision is {precision}, which only the accelerated network computes, but {reason}'
         raise SettingsError(f'{msg}; set acceleration to on, or precision to auto')
     return fast
 
 
-def _lacking(device: torch.device, eight_bits: bool) -> str:
+def _lacking(device: torch.device, eight_bits: EightBitFormat | None) -> str:
     """What a device needs and has not; empty if nothing."""
     if device.type != 'cuda':
         return ''
-    found, least = torch.cuda.get_device_capability(device), CAPABILITY
-    if eight_bits:
-        least = EIGHT_BIT_CAPABILITY
+    found, least, what = torch.cuda.get_device_capability(device), CAPABILITY, 'it needs'
+    if eight_bits is not None and eight_bits.capability > least:
+        least, what = eight_bits.capability, f'products in {eight_bits.name} need'
     if found < least:
-        kind = 'products in float8 need' if eight_bits else 'it needs'
         have, need = (f'{major}.{minor}' for major, minor in (found, least))
-        return f'{device_name(device)} has compute capability {have}, {kind} {need}'
+        return f'{device_name(device)} has compute capability {have}, {what} {need}'
     try:
         import triton  # noqa: F401 (whether it is there is the question)
     except ImportError as err:
@@ -97,7 +97,7 @@ def accelerate(model: Lotus2Model, device: torch.device, text_merging: float = 0
         text_merging: see `merge_text`.
 
     Raises:
-        DeviceError: a layer stored in 8 bits has widths that products in float8 do not take.
+        DeviceError: a layer stored in 8 bits has widths that its products do not take.
     """
     for network in model.tasks.values():
         if network.core_transformer is not None:

@@ -8,16 +8,16 @@ from collections.abc import Iterator
 import torch
 
 from lotus2_ros.errors import DeviceError
-from lotus2_ros.model.inference.quantization import EIGHT_BIT_NAME
+from lotus2_ros.model.inference.quantization import EIGHT_BIT_FORMATS
 from lotus2_ros.settings import AUTO_CPU_PARAMETER_LIMIT
 
 AUTO = 'auto'
 PRECISIONS = {
     'float32': torch.float32,
     'bfloat16': torch.bfloat16,
-    EIGHT_BIT_NAME: torch.bfloat16,
+    **dict.fromkeys(EIGHT_BIT_FORMATS, torch.bfloat16),
 }
-"""Name to precision of arithmetic; fp8 is that of weights and products, the rest is bfloat16."""
+"""Name to precision of arithmetic; 8 bits are for weights and products, the rest is bfloat16."""
 
 
 def choose_device(device: str | None, parameters: int | None) -> torch.device:

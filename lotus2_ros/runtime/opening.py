@@ -12,7 +12,7 @@ from lotus2_ros.errors import DeviceError, SettingsError
 from lotus2_ros.freed_memory import keep_freed_memory
 from lotus2_ros.model import loading
 from lotus2_ros.model.base import BaseTransformer
-from lotus2_ros.model.inference.quantization import EIGHT_BIT_NAME
+from lotus2_ros.model.inference.quantization import eight_bit_format
 from lotus2_ros.model.portion import Portion
 from lotus2_ros.model.prepared.folder import PreparedFolder, find_prepared
 from lotus2_ros.model.prepared.loading import load as load_prepared
@@ -126,7 +126,7 @@ def _open_unprepared(model: str | Path, base: str | Path | None, wanted: Wanted)
             portion,
             device=place,
             dtype=dtype,
-            eight_bits=wanted.precision == EIGHT_BIT_NAME,
+            eight_bits=eight_bit_format(wanted.precision),
             progress=wanted.progress,
         )
     return Opened(loaded, folders.name, place, dtype, folders.max_side, fast)
@@ -143,7 +143,7 @@ def _open_prepared(folder: PreparedFolder, wanted: Wanted) -> Opened:
     if place.type == 'cpu':
         keep_freed_memory()
     dtype = choose_precision(made, place)
-    eight_bits = made == EIGHT_BIT_NAME
+    eight_bits = eight_bit_format(made)
     fast, _ = choose_acceleration(wanted.acceleration, place, eight_bits=eight_bits)
     loaded = load_prepared(
         folder,

@@ -86,7 +86,7 @@ class Lotus2Predictor:
             normals_device: another device, 'cpu', 'cuda', 'cuda:N', for normals; None or '' is
                 `device`.
             sharpener_device: likewise for the sharpeners of all tasks; None or '' is each task's.
-            precision: 'float32', 'bfloat16' or 'fp8'; None or 'auto' chooses, see
+            precision: 'float32', 'bfloat16', 'fp8' or 'int8'; None or 'auto' chooses, see
                 `choose_precision`.
             acceleration: 'on', 'off', 'auto' or None, the default, see `choose_acceleration`. On,
                 the network for GPUs is held against the plain one before it is used.
@@ -101,8 +101,8 @@ class Lotus2Predictor:
         Raises:
             ModelFileError: a file is missing, malformed or does not fit; names file and key.
             DeviceError: a device or precision cannot be had, or its memory is too small.
-            SettingsError: unknown tasks, a number out of range, fp8 without acceleration, or a
-                device for what is not loaded.
+            SettingsError: unknown tasks, a number out of range, 8 bits without acceleration, or
+                a device for what is not loaded.
             SelfCheckError: the accelerated network does not compute what the plain one does.
         """
         names = check_tasks(tasks, tuple(TASKS))

@@ -56,8 +56,8 @@ class ModelSettings(Settings):
     precision: str = setting(
         'auto',
         'Precision of weights and arithmetic; auto is bfloat16 on a GPU, float32 on a CPU, or what'
-        ' the model was prepared in; fp8 needs acceleration',
-        choices=('auto', 'float32', 'bfloat16', 'fp8'),
+        ' the model was prepared in; fp8 and int8 need acceleration',
+        choices=('auto', 'float32', 'bfloat16', 'fp8', 'int8'),
         live=False,
     )
     acceleration: str = setting(

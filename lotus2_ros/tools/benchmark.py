@@ -6,9 +6,10 @@ the arrays.
 
   lotus2 benchmark --model exact --also fp8 nano@bfloat16 --sizes 640x480 1024x576 --steps 0 10
   lotus2 benchmark --model fp8 --tasks depth --baseline flux-dev --plot speed.png
+  lotus2 benchmark --model random-merged --also random-merged@fp8 random-merged@int8
   lotus2 benchmark --model random-merged --also random-shared@fp8 --baseline flux-dev
 
-The last one needs no weights: random-merged and random-shared are of FLUX.1-dev's shape, drawn on
+The last two need no weights: random-merged and random-shared are of FLUX.1-dev's shape, drawn on
 the device, in the two layouts of prepared folders.
 
 Where there are several models, the results of all are compared with those of the first.

@@ -44,7 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--no-sharpener', action='store_true', help='leave the sharpeners out')
     parser.add_argument(
         '--precision', default=default.precision, choices=PRECISIONS,
-        help='of the weights; fp8 is e4m3 with a scale a row (default: %(default)s)',
+        help='of the weights; fp8 is e4m3, int8 whole numbers, both with a scale a row (default:'
+        ' %(default)s)',
     )  # fmt: skip
     parser.add_argument(
         '--layout', default=default.layout, choices=LAYOUTS,

@@ -20,7 +20,12 @@ from lotus2_ros.model.inference.autoencoder import Autoencoder, AutoencoderConfi
 from lotus2_ros.model.inference.flat_tables import read_row, row_length
 from lotus2_ros.model.inference.low_rank import DOWN, UP
 from lotus2_ros.model.inference.modulation import Tables
-from lotus2_ros.model.inference.quantization import EIGHT_BIT_NAME, SCALE, quantize_rows
+from lotus2_ros.model.inference.quantization import (
+    SCALE,
+    EightBitFormat,
+    eight_bit_format,
+    quantize_rows,
+)
 from lotus2_ros.model.inference.skeleton import (
     NetworkShape,
     empty_transformer,
@@ -71,7 +76,7 @@ def random_predictor(
 
     Raises:
         DeviceError: the device or precision cannot be had.
-        SettingsError: fp8 without acceleration.
+        SettingsError: 8 bits without acceleration.
         SelfCheckError: see `Lotus2Predictor.from_pretrained`.
     """
     places = place(
@@ -101,7 +106,7 @@ def _drawn(
     if device.type == 'cpu':
         keep_freed_memory()
     dtype = choose_precision(settings.precision, device)
-    eight_bits = settings.precision == EIGHT_BIT_NAME
+    eight_bits = eight_bit_format(settings.precision)
     fast = accelerates_in(settings.precision, settings.acceleration, device)
     with torch.no_grad():
         maker = _Maker(
@@ -117,7 +122,7 @@ def _drawn(
     if device.type == 'cpu':
         prepare_for_cpu(autoencoder, Path(settings.model))
     schedule = FlowSchedule({'_class_name': SCHEDULER_CLASS, **SCHEDULER_CONFIG}, Path('FLUX.1'))
-    weights = EIGHT_BIT_NAME if eight_bits else ''
+    weights = eight_bits.name if eight_bits else ''
     model = Lotus2Model(autoencoder, networks, schedule, maker.parameters, weights)
     return Opened(model, settings.model, device, dtype, DEFAULT_MAX_SIDE, fast)
 
@@ -146,7 +151,7 @@ class _Maker:
         dtype: torch.dtype,
         *,
         shared: bool,
-        eight_bits: bool,
+        eight_bits: EightBitFormat | None,
     ) -> None:
         self._shape, self._text_tokens = shape, text_tokens
         self._device, self._dtype = device, dtype
@@ -228,9 +233,9 @@ class _Maker:
             value[:, :1] = self._normal((1, 1, size[2]), 1.0)
             return {key: value}
         value = self._normal(size, _DEVIATION)
-        if not (quantized and self._eight_bits):
+        if self._eight_bits is None or not quantized:
             return {key: value}
-        weight, scale = quantize_rows(value.float())
+        weight, scale = quantize_rows(value.float(), self._eight_bits)
         return {key: weight, key.removesuffix('.weight') + SCALE: scale}
 
     def _normal(self, size: tuple[int, ...], deviation: float) -> Tensor:

@@ -21,15 +21,19 @@ from lotus2_ros.model.inference.fast.linear import (
     row_linear,
 )
 from lotus2_ros.model.inference.fast.operations import quantize
-from lotus2_ros.model.inference.fast.rows import Rows
+from lotus2_ros.model.inference.fast.rows import Rows, Wanted
 from lotus2_ros.model.inference.fast.text_merging import ROWS_TOGETHER, merge_text
 from lotus2_ros.model.inference.fast.transformer import FastTransformer
 from lotus2_ros.model.inference.low_rank import LowRankLinear
 from lotus2_ros.model.inference.modulation import Modulation
+from lotus2_ros.model.inference.quantization import EIGHT_BIT_FORMATS, FP8, INT8
 from lotus2_ros.model.inference.transformer import InferenceTransformer
 
 CORE_TIMESTEP = 1.0
 F32, BF16 = torch.float32, torch.bfloat16
+FORMATS = pytest.mark.parametrize('kind', EIGHT_BIT_FORMATS.values(), ids=EIGHT_BIT_FORMATS)
+NEAR = {'fp8': 0.06, 'int8': 0.02}
+"""How near a network of three blocks stays."""
 
 
 def draw(*shape, seed):
@@ -95,23 +99,25 @@ def test_bfloat16_is_as_near_to_float32_as_the_network_it_is_made_from():
 
 
 @pytest.mark.parametrize('batch', [1, 2])
-def test_float8_stays_near(batch):
-    slow = network(num_attention_heads=2, attention_head_dim=16, axes_dims_rope=(4, 6, 6))
-    fast = FastTransformer(slow, eight_bits=True)
+@FORMATS
+def test_eight_bits_stay_near(batch, kind):
+    slow = network()
+    fast = FastTransformer(slow, eight_bits=kind)
     expected = slow(latent(batch), CORE_TIMESTEP)
-    assert 1e-4 < relative_error(fast(latent(batch), CORE_TIMESTEP), expected) < 0.06
+    assert 1e-4 < relative_error(fast(latent(batch), CORE_TIMESTEP), expected) < NEAR[kind.name]
 
 
-def test_float8_with_differences():
-    slow = network(num_attention_heads=2, attention_head_dim=16, axes_dims_rope=(4, 6, 6))
+@FORMATS
+def test_eight_bits_with_differences(kind):
+    slow = network()
     for block in slow.doubles:
         add_differences(block)
     expected = slow(latent(2), CORE_TIMESTEP)
-    fast = FastTransformer(slow, eight_bits=True)
-    assert relative_error(fast(latent(2), CORE_TIMESTEP), expected) < 0.06
+    fast = FastTransformer(slow, eight_bits=kind)
+    assert relative_error(fast(latent(2), CORE_TIMESTEP), expected) < NEAR[kind.name]
 
 
-@pytest.mark.parametrize('eight_bits', [False, True])
+@pytest.mark.parametrize('eight_bits', [None, FP8, INT8])
 def test_same_bytes_whatever_ran_before(eight_bits):
     slow = network()
     fast = FastTransformer(slow, eight_bits=eight_bits)
@@ -133,33 +139,88 @@ def layer(outputs=48, inputs=32):
     return made.requires_grad_(requires_grad=False)
 
 
-def test_quantized_rows_come_back_within_a_sixteenth():
+def whole(rows):
+    """What rows in 8 bits stand for."""
+    values = rows.values.float()
+    return (values if rows.offsets is None else values + rows.offsets[:, None]) * rows.scales[
+        :, None
+    ]
+
+
+@FORMATS
+def test_quantized_rows_come_back_within_half_a_step(kind):
     values = draw(40, 96, seed=9) * torch.logspace(-6, 3, 40)[:, None]
-    values[5] = 0
-    rounded, scales = quantize(values)
-    back = rounded.float() * scales[:, None]
-    assert ((back - values).abs() <= values.abs() / 16 + scales[:, None] / 256).all()
-    assert rounded.float().isfinite().all()
+    values[5], values[6], values[7] = 0, values[6].abs(), -values[7].abs()
+    rows = quantize(values, kind)
+    back = whole(rows)
+    if kind is INT8:
+        step = 1.001 * rows.scales[:, None].expand_as(values)
+        assert rows.offsets[[5, 6, 7]].tolist() == [0, 127, -127]
+    else:
+        step = values.abs() / 8 + rows.scales[:, None] / 128
+        assert rows.offsets is None
+    assert ((back - values).abs() <= step / 2).all()
+    peak = rows.values.float().abs().amax(1)
+    assert (peak == kind.largest).sum() == 39
     assert (back[5] == 0).all()
 
 
-def test_layers_in_parts_are_the_layer():
+def test_halves_are_rounded_to_even():
+    halves = torch.tensor([[127.0, 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, -127.0]])
+    rows = quantize(halves, INT8)
+    assert (rows.scales.tolist(), rows.offsets.tolist()) == ([1], [0])
+    assert rows.values[0].tolist() == [127, 0, 2, 2, 0, -2, -2, -127]
+
+
+@given(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4), st.integers(1, 20), st.integers(0, 999))
+def test_every_range_has_all_whole_numbers(least, most, count, seed):
+    """Both ends and zero are among what they stand for."""
+    generator = torch.Generator().manual_seed(seed)
+    values = least + (most - least) * torch.rand(1, count, generator=generator)
+    values = torch.cat([values, torch.tensor([[least, most]])], 1)
+    rows = quantize(values, INT8)
+    step = rows.scales[:, None]
+    assert ((whole(rows) - values).abs() <= 0.5001 * step).all()
+    assert rows.values.min() >= -127
+    assert rows.offsets.abs().max() <= 127
+    assert step <= (max(least, most, 0) - min(least, most, 0)) / 253.9 + 1e-12
+    assert (whole(rows)[values == 0] == 0).all()
+
+
+@FORMATS
+@pytest.mark.parametrize('dtype', [F32, BF16])
+def test_what_fits_into_eight_bits_is_kept(kind, dtype):
+    rows = quantize(draw(60, 80, seed=24), kind)
+    exact = whole(rows._replace(scales=torch.full_like(rows.scales, 2**-6))).to(dtype)
+    assert torch.equal(whole(quantize(exact, kind)), exact.float())
+
+
+def test_rows_are_not_read_in_two_formats():
+    fp8, int8 = (Wanted(plain=False, eight_bits=kind) for kind in (FP8, INT8))
+    assert (fp8 | Wanted(plain=True)) == Wanted(plain=True, eight_bits=FP8)
+    with pytest.raises(ValueError, match='fp8 and in int8'):
+        fp8 | int8
+
+
+@FORMATS
+def test_layers_in_parts_are_the_layer(kind):
     linear, x = layer(), draw(5, 32, seed=10)
-    plain = row_linear(linear, eight_bits=False)
+    plain = row_linear(linear)
     assert isinstance(plain, PlainLinear)
     expected = linear(x)
     torch.testing.assert_close(plain(Rows(x)), expected)
     torch.testing.assert_close(plain.outputs(16)(Rows(x)), expected[:, 16:])
-    quantized = row_linear(linear, eight_bits=True)
+    quantized = row_linear(linear, kind)
     assert isinstance(quantized, QuantizedLinear)
-    rows = Rows(None, *quantize(x))
+    rows = Rows(None, quantize(x, kind))
+    assert relative_error(quantized(rows), expected) < 0.05
     assert torch.equal(quantized.outputs(16, 32)(rows), quantized(rows)[:, 16:32])
 
 
 def test_a_difference_in_parts_is_the_difference():
     linear, x = layer(), draw(5, 32, seed=11)
     joined = LowRankLinear(linear, draw(6, 32, seed=12), draw(48, 2, seed=13))
-    fast = row_linear(joined, eight_bits=False)
+    fast = row_linear(joined)
     assert isinstance(fast, DifferenceLinear)
     torch.testing.assert_close(fast(Rows(x)), joined(x))
     torch.testing.assert_close(fast.outputs(16)(Rows(x)), joined(x)[:, 16:])
@@ -168,7 +229,9 @@ def test_a_difference_in_parts_is_the_difference():
 
 
 def test_odd_widths_stay_in_the_precision_of_the_tokens():
-    assert isinstance(row_linear(layer(50), eight_bits=True), PlainLinear)
+    assert isinstance(row_linear(layer(50), FP8), PlainLinear)
+    assert isinstance(row_linear(layer(50), INT8), QuantizedLinear)
+    assert isinstance(row_linear(layer(50, 40), INT8), PlainLinear)
 
 
 def with_padding(noise=0.0):
@@ -188,6 +251,16 @@ def test_equal_text_tokens_are_computed_once_and_exactly(batch):
     z = latent(batch)
     for size in (z, z[:, :, :4, :6], z):
         assert relative_error(fast(size, CORE_TIMESTEP), slow(size, CORE_TIMESTEP)) <= 1e-5
+
+
+@FORMATS
+@pytest.mark.parametrize('batch', [1, 2])
+def test_equal_text_tokens_are_computed_once_in_eight_bits(batch, kind):
+    slow, z = with_padding(), latent(batch)
+    merged = FastTransformer(slow, eight_bits=kind, text_merging=1e-6)
+    assert merged.text_tokens == ROWS_TOGETHER
+    expected = FastTransformer(slow, eight_bits=kind)(z, CORE_TIMESTEP)
+    assert relative_error(merged(z, CORE_TIMESTEP), expected) <= 0.1 * NEAR[kind.name]
 
 
 def test_merging_nearly_equal_text_costs_little():

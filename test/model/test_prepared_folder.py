@@ -13,12 +13,19 @@ from safetensors.torch import load_file, save_file
 from tiny import make_tiny_model
 
 from lotus2_ros.errors import ModelFileError, SettingsError
-from lotus2_ros.model.inference.quantization import dequantize_rows, quantize_rows
+from lotus2_ros.model.inference.quantization import (
+    EIGHT_BIT_FORMATS,
+    FP8,
+    INT8,
+    dequantize_rows,
+    quantize_rows,
+)
 from lotus2_ros.model.prepared.folder import PreparedFolder, find_prepared
 from lotus2_ros.model.prepared.manifest import Manifest, record, verify
 from lotus2_ros.runtime import Lotus2Predictor
 
 CPU = torch.device('cpu')
+FORMATS = pytest.mark.parametrize('kind', EIGHT_BIT_FORMATS.values(), ids=EIGHT_BIT_FORMATS)
 
 
 @pytest.fixture(scope='module')
@@ -119,9 +126,10 @@ def test_stages_share_what_is_the_same(whole):
     assert folder.stage('depth_core', CPU)['text'] is not first['text']
 
 
-def test_eight_bits_are_rounded_once_from_the_merged_weight(model, tmp_path):
+@FORMATS
+def test_eight_bits_are_rounded_once_from_the_merged_weight(model, tmp_path, kind):
     prepare_folder(model, tmp_path / 'exact', precision='float32')
-    prepare_folder(model, tmp_path / 'small', precision='fp8')
+    prepare_folder(model, tmp_path / 'small', precision=kind.name)
     exact = PreparedFolder(tmp_path / 'exact').stage('depth_sharpener', CPU)
     small = PreparedFolder(tmp_path / 'small').stage('depth_sharpener', CPU)
     scaled = [key for key in small if key.endswith('.weight_scale')]
@@ -129,20 +137,38 @@ def test_eight_bits_are_rounded_once_from_the_merged_weight(model, tmp_path):
     assert len(scaled) == len(blocks)
     for key in scaled:
         name = key.removesuffix('_scale')
-        weight, scale = quantize_rows(exact[name])
-        assert small[name].dtype == torch.float8_e4m3fn
+        weight, scale = quantize_rows(exact[name], kind)
+        assert small[name].dtype == kind.dtype
         assert torch.equal(small[name].view(torch.uint8), weight.view(torch.uint8))
         assert torch.equal(small[key], scale)
 
 
-def test_rows_of_zeros_and_of_any_size_are_rounded_alike():
-    weight = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
-    weight *= torch.tensor([1e-12, 1.0, 1e12, 0.0, 3.0])[:, None]
-    rounded = dequantize_rows(*quantize_rows(weight), torch.float32)
+@FORMATS
+def test_rows_of_zeros_and_of_any_size_are_rounded_alike(kind):
+    weight = torch.randn(6, 64, generator=torch.Generator().manual_seed(0))
+    weight *= torch.tensor([1e-12, 1.0, 1e12, 0.0, 3.0, 1e-43])[:, None]
+    narrow, scale = quantize_rows(weight, kind)
+    rounded = dequantize_rows(narrow, scale, torch.float32)
     peak = weight.abs().amax(1, keepdim=True)
-    # e4m3: 3 bits after the point, and steps of 2^-9 of the scale's unit below its normal range.
-    assert ((rounded - weight).abs() <= weight.abs() / 16 + peak / 448 * 2**-10).all()
+    if kind is FP8:
+        # 3 bits after the point, and steps of 2^-9 of the scale's unit below its normal range.
+        error = weight.abs() / 16 + peak / 448 * 2**-10
+    else:
+        error = peak / 127 * 0.50001
+        assert narrow.min() >= -127
+    assert ((rounded - weight).abs() <= error)[:5].all()
     assert torch.equal(rounded[3], weight[3])
+    assert (rounded[5].abs() <= 1e-40).all()  # too small for a scale of float32
+    assert (narrow.float().abs().amax(1)[[0, 1, 2, 4]] == kind.largest).all()
+
+
+@FORMATS
+@pytest.mark.parametrize('wrong', [float('nan'), float('inf')])
+def test_a_weight_that_is_not_finite_stays_so(kind, wrong):
+    weight = torch.ones(3, 16)
+    weight[1, 2] = wrong
+    rounded = dequantize_rows(*quantize_rows(weight, kind), torch.float32)
+    assert rounded.isfinite().all(1).tolist() == [True, False, True]
 
 
 def test_large_files_are_split(model, tmp_path):
@@ -237,6 +263,41 @@ def test_a_missing_or_shortened_file_is_noticed_before_loading(made, name):
     ],
 )
 def test_wrong_tensors_are_named_with_their_stage(made, file, change, match):
+    refused_after(made, file, change, match)
+
+
+@pytest.mark.parametrize(
+    ('stored', 'other', 'found', 'expected'),
+    [(FP8, INT8, 'int8', 'float8_e4m3fn'), (INT8, FP8, 'float8_e4m3fn', 'int8')],
+)
+@pytest.mark.parametrize(
+    ('file', 'layer'), [('depth_core', 'doubles.0.text.out'), ('shared', 'singles.1.down')]
+)
+def test_a_weight_of_another_format_is_named(
+    model, tmp_path, stored, other, found, expected, file, layer
+):
+    """One of 8 bits, in a folder of other 8 bits."""
+    prepare_folder(model, tmp_path / 'made', precision=stored.name, layout='shared')
+
+    def change(tensors):
+        weight, scale = quantize_rows(tensors[f'{layer}.weight'].float(), other)
+        tensors |= {f'{layer}.weight': weight, f'{layer}.weight_scale': scale}
+
+    pattern = rf'{layer}.weight is torch\.{found}; expected torch\.{expected}'
+    refused_after(tmp_path / 'made', file, change, pattern)
+
+
+def test_a_folder_that_is_said_to_be_in_another_format_is_refused(made):
+    path = made / 'lotus2_prepared.json'
+    path.write_text(path.read_text().replace('"precision": "fp8"', '"precision": "int8"'))
+    with pytest.raises(
+        ModelFileError, match=r'weight is torch\.float8_e4m3fn; expected torch\.int8'
+    ):
+        Lotus2Predictor.from_pretrained(made, device='cpu')
+
+
+def refused_after(made, file, change, match):
+    """A change of a file's tensors is refused, naming file and key."""
     name = f'{file}/weights.safetensors'
     tensors = load_file(made / name)
     change(tensors)

@@ -38,7 +38,8 @@ def exact(samples):
 
 
 @pytest.mark.parametrize(
-    ('precision', 'tolerance'), [('float32', 1e-4), ('bfloat16', 0.01), ('fp8', 0.02)]
+    ('precision', 'tolerance'),
+    [('float32', 1e-4), ('bfloat16', 0.01), ('fp8', 0.02), ('int8', 0.02)],
 )
 def test_errors_are_those_of_float32_but_for_little(samples, exact, precision, tolerance):
     found = errors(samples, precision=precision, acceleration='on')

@@ -14,9 +14,13 @@ from lotus2_ros.errors import DeviceError, SettingsError
 from lotus2_ros.model.inference.eight_bits import EightBitLinear
 from lotus2_ros.model.inference.fast.attention import best_backend
 from lotus2_ros.model.inference.fast.transformer import FastTransformer
+from lotus2_ros.model.inference.quantization import EIGHT_BIT_FORMATS, FP8, INT8
 from lotus2_ros.model.inference.transformer import InferenceTransformer
+from lotus2_ros.model.prepared import manifest
 from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.runtime.acceleration import choose_acceleration
+from lotus2_ros.runtime.device import PRECISIONS
+from lotus2_ros.settings import ModelSettings
 
 CPU, CUDA = torch.device('cpu'), torch.device('cuda', 0)
 PICTURE = np.random.default_rng(0).integers(0, 256, (*SIZES[0], 3), dtype=np.uint8)
@@ -58,12 +62,15 @@ def graphics_card(monkeypatch):
 @pytest.mark.parametrize(
     ('capability', 'eight_bits', 'expected'),
     [
-        ((7, 5), False, 'compute capability 7.5, it needs 8.0'),
-        ((8, 0), False, ''),
-        ((8, 6), True, 'compute capability 8.6, products in float8 need 8.9'),
-        ((8, 9), True, ''),
-        ((9, 0), True, ''),
-        ((12, 0), False, ''),
+        ((7, 5), None, 'compute capability 7.5, it needs 8.0'),
+        ((8, 0), None, ''),
+        ((8, 6), FP8, 'compute capability 8.6, products in fp8 need 8.9'),
+        ((8, 9), FP8, ''),
+        ((9, 0), FP8, ''),
+        ((7, 5), INT8, 'compute capability 7.5, it needs 8.0'),
+        ((8, 0), INT8, ''),
+        ((8, 7), INT8, ''),
+        ((12, 0), None, ''),
     ],
 )
 def test_gpus(graphics_card, capability, eight_bits, expected):
@@ -81,14 +88,14 @@ def test_gpus(graphics_card, capability, eight_bits, expected):
 
 def test_a_gpu_without_triton(graphics_card):
     graphics_card((9, 0), triton=False)
-    assert not choose_acceleration('auto', CUDA, eight_bits=False)[0]
+    assert not choose_acceleration('auto', CUDA, eight_bits=None)[0]
     with pytest.raises(DeviceError, match='Triton cannot be imported'):
-        choose_acceleration('on', CUDA, eight_bits=False)
+        choose_acceleration('on', CUDA, eight_bits=INT8)
 
 
 def test_on_a_cpu_it_is_on_only_where_asked_for(folder):
-    assert choose_acceleration('auto', CPU, eight_bits=False)[0] is False
-    assert choose_acceleration('on', CPU, eight_bits=True) == (True, '')
+    assert choose_acceleration('auto', CPU, eight_bits=None)[0] is False
+    assert choose_acceleration('on', CPU, eight_bits=FP8) == (True, '')
     for asked, kind in ((None, InferenceTransformer), ('off', InferenceTransformer),
                         ('on', FastTransformer)):  # fmt: skip
         predictor = load(folder, acceleration=asked)
@@ -117,7 +124,7 @@ def test_float32_predicts_the_same_but_for_rounding(folder):
 
 
 @pytest.mark.parametrize('layout', ['merged', 'shared'])
-@pytest.mark.parametrize('precision', ['float32', 'bfloat16', 'fp8'])
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16', 'fp8', 'int8'])
 def test_prepared_folders(folder, tmp_path, precision, layout):
     prepare_folder(folder, tmp_path / 'made', precision=precision, layout=layout)
     fast, plain = load(tmp_path / 'made', acceleration='on'), load(tmp_path / 'made')
@@ -125,27 +132,29 @@ def test_prepared_folders(folder, tmp_path, precision, layout):
         info = predictor.info()
         assert (info['precision'], info['acceleration']) == (precision, word)
     core = fast._stages.model.tasks['depth'].core_transformer.plain
-    assert isinstance(core.doubles[0].image.out, EightBitLinear) == (precision == 'fp8')
+    assert isinstance(core.doubles[0].image.out, EightBitLinear) == (precision in EIGHT_BIT_FORMATS)
     errors = [
         float(np.abs(a - b).mean() / b.std())
         for a, b in zip(outputs(fast), outputs(plain), strict=True)
     ]
-    assert 0 < max(errors) < {'float32': 1e-5, 'bfloat16': 0.05, 'fp8': 0.3}[precision]
+    limits = {'float32': 1e-5, 'bfloat16': 0.05, 'int8': 0.1, 'fp8': 0.3}
+    assert 0 < max(errors) < limits[precision]
 
 
-def test_fp8_is_the_same_prepared_or_not(folder, tmp_path):
-    prepare_folder(folder, tmp_path / 'made', precision='fp8')
+@pytest.mark.parametrize('precision', EIGHT_BIT_FORMATS)
+def test_eight_bits_are_the_same_prepared_or_not(folder, tmp_path, precision):
+    prepare_folder(folder, tmp_path / 'made', precision=precision)
     made = load(tmp_path / 'made', acceleration='on')
     told = {}
     here = load(
-        folder, precision='fp8', acceleration='on', progress=lambda s, f: told.update({s: f})
+        folder, precision=precision, acceleration='on', progress=lambda s, f: told.update({s: f})
     )
     assert largest_differences(made, here) == [0] * 4
     assert here.info() | {'model': made.info()['model']} == made.info()
-    assert here.info()['precision'] == 'fp8'
+    assert here.info()['precision'] == precision
     assert told['depth sharpener'] == told['normals core'] == 1.0
     assert 'self-check' in told
-    without = load(folder, precision='fp8', acceleration='on', sharpener=False)
+    without = load(folder, precision=precision, acceleration='on', sharpener=False)
     assert np.array_equal(without.predict(PICTURE).disparity, outputs(here)[0])
 
 
@@ -153,6 +162,15 @@ def test_fp8_is_the_same_prepared_or_not(folder, tmp_path):
     ('acceleration', 'reason'),
     [('off', 'acceleration is off'), ('auto', 'acceleration is auto and cpu is no CUDA GPU')],
 )
-def test_fp8_needs_acceleration_where_nothing_is_prepared(folder, acceleration, reason):
-    with pytest.raises(SettingsError, match=f'precision is fp8.*{reason}; set acceleration to on'):
-        load(folder, precision='fp8', acceleration=acceleration)
+@pytest.mark.parametrize('precision', EIGHT_BIT_FORMATS)
+def test_eight_bits_need_acceleration_where_nothing_is_prepared(
+    folder, precision, acceleration, reason
+):
+    pattern = f'precision is {precision}, .*{reason}; set acceleration to on'
+    with pytest.raises(SettingsError, match=pattern):
+        load(folder, precision=precision, acceleration=acceleration)
+
+
+def test_words_of_a_setting_are_those_of_the_device_and_of_folders():
+    choices = ModelSettings.parameters()['precision'].choices
+    assert choices == ('auto', *PRECISIONS) == ('auto', *manifest.PRECISIONS)

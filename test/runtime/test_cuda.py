@@ -12,8 +12,10 @@ from comparing import relative_error
 from tiny import make_tiny_model
 
 from lotus2_ros.errors import DeviceError, SelfCheckError
-from lotus2_ros.model.inference.fast.operations import quantize, scaled_product
-from lotus2_ros.model.inference.fast.rows import Rows
+from lotus2_ros.model.inference.fast.linear import QuantizedLinear
+from lotus2_ros.model.inference.fast.operations import quantize
+from lotus2_ros.model.inference.fast.rows import QuantizedRows, Rows
+from lotus2_ros.model.inference.quantization import EIGHT_BIT_FORMATS, INT8
 from lotus2_ros.model.portion import Portion
 from lotus2_ros.runtime import Lotus2Predictor
 from lotus2_ros.runtime.opening import Wanted, open_model
@@ -48,15 +50,19 @@ def test_auto_accelerates_where_it_can(folder):
     assert info['acceleration'] == ('on' if capable else 'off')
 
 
+def needs_capability(precision):
+    least = EIGHT_BIT_FORMATS[precision].capability if precision in EIGHT_BIT_FORMATS else (8, 0)
+    if torch.cuda.get_device_capability() < least:
+        pytest.skip(f'{precision} needs compute capability {least}')
+
+
 @pytest.fixture
 def accelerated(folder):
     """Makes predictors on the network for GPUs, which are checked when they are loaded."""
     pytest.importorskip('triton')
 
     def load(precision):
-        least = (8, 9) if precision == 'fp8' else (8, 0)
-        if torch.cuda.get_device_capability() < least:
-            pytest.skip(f'{precision} needs compute capability {least}')
+        needs_capability(precision)
         return Lotus2Predictor.from_pretrained(
             folder, device='cuda', precision=precision, acceleration='on'
         )
@@ -65,7 +71,8 @@ def accelerated(folder):
 
 
 @pytest.mark.parametrize(
-    ('precision', 'tolerance'), [('float32', 1e-4), ('bfloat16', 0.02), ('fp8', 0.05)]
+    ('precision', 'tolerance'),
+    [('float32', 1e-4), ('bfloat16', 0.02), ('fp8', 0.05), ('int8', 0.05)],
 )
 @pytest.mark.parametrize('steps', [0, 4])
 def test_accelerated_is_near_the_same_arithmetic_on_a_cpu(
@@ -98,7 +105,7 @@ def test_bfloat16_is_near_float32(folder):
     assert 0 < error < 0.05
 
 
-@pytest.mark.parametrize('precision', ['float32', 'bfloat16', 'fp8'])
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16', 'fp8', 'int8'])
 @pytest.mark.parametrize('size', [(70, 110), (200, 301)])
 def test_recorded_stages_give_the_bytes_of_unrecorded_ones(accelerated, precision, size):
     predictor = accelerated(precision)
@@ -123,7 +130,7 @@ def test_recorded_stages_give_the_bytes_of_unrecorded_ones(accelerated, precisio
             assert ('recorded' in first.timings) == (seed == 0)
 
 
-@pytest.mark.parametrize('precision', ['bfloat16', 'fp8'])
+@pytest.mark.parametrize('precision', ['bfloat16', 'fp8', 'int8'])
 def test_frames_and_steps_beside_them_give_the_bytes_that_each_gives_alone(accelerated, precision):
     predictor = accelerated(precision)
     pictures = [image(seed=seed) for seed in range(3)]
@@ -143,17 +150,42 @@ def test_frames_and_steps_beside_them_give_the_bytes_that_each_gives_alone(accel
 
 
 @pytest.mark.parametrize('skipped', range(5))
-def test_products_in_8_bits_of_rows_that_begin_anywhere(skipped):
-    if torch.cuda.get_device_capability() < (8, 9):
-        pytest.skip('fp8 needs compute capability (8, 9)')
+@pytest.mark.parametrize('kind', EIGHT_BIT_FORMATS.values(), ids=EIGHT_BIT_FORMATS)
+def test_products_in_8_bits_of_rows_that_begin_anywhere(skipped, kind):
+    needs_capability(kind.name)
     generator = torch.Generator().manual_seed(skipped)
     values, weight = (torch.randn(n, 64, generator=generator).cuda() for n in (300, 48))
     bias = torch.randn(48, generator=generator).cuda().to(torch.bfloat16)
-    rows, (narrow, scale) = Rows(None, *quantize(values)), quantize(weight)
-    part = Rows(None, rows.quantized[skipped:], rows.scales[skipped:])
-    found = scaled_product(part, narrow, scale[None], bias, None)
+    rows = quantize(values, kind)
+    part = QuantizedRows(*(None if some is None else some[skipped:] for some in rows))
+    found = QuantizedLinear.rounded(weight, bias, kind)(Rows(None, part))
     exact = values[skipped:].double() @ weight.double().t() + bias.double()
     assert relative_error(found, exact) < 0.06
+
+
+@pytest.mark.parametrize(('outputs', 'inputs'), [(21504, 3072), (3072, 15360), (3000, 3088)])
+@pytest.mark.parametrize('count', [1, 64, 512, 1712])
+def test_whole_numbers_give_the_bytes_that_they_give_on_a_cpu(count, outputs, inputs):
+    """At FLUX's widths, and with every choice of tiles: their sums are exact."""
+    needs_capability(INT8.name)
+    pytest.importorskip('triton')
+    generator = torch.Generator('cuda').manual_seed(0)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, device='cuda')
+
+    fast = QuantizedLinear.rounded(draw(outputs, inputs), draw(outputs).to(torch.bfloat16), INT8)
+    values = draw(count, inputs)
+    values[::2].abs_()
+    rows = quantize(values, INT8)
+    for found, expected in zip(rows, quantize(values.cpu(), INT8), strict=True):
+        assert torch.equal(found.cpu(), expected)
+    found = fast(Rows(None, rows))
+    # As elsewhere, but that the products are taken here: float64 holds every sum.
+    sums = rows.values.double() @ fast.weight.double().t()
+    sums += rows.offsets.double()[:, None] * fast.sums.double()
+    expected = sums.float() * rows.scales[:, None] * fast.scale + fast.bias.float()
+    assert torch.equal(found, expected.to(torch.bfloat16))
 
 
 def test_memory_may_be_freed_while_a_step_is_under_way(accelerated):
@@ -189,12 +221,12 @@ def test_a_recording_that_computes_something_else_is_refused():
 
 
 @pytest.mark.parametrize('acceleration', ['off', 'on'])
-@pytest.mark.parametrize('precision', ['float32', 'bfloat16', 'fp8'])
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16', 'fp8', 'int8'])
 def test_same_bytes_whatever_ran_before(folder, accelerated, precision, acceleration):
     if acceleration == 'on':
         predictor = accelerated(precision)
-    elif precision == 'fp8':
-        pytest.skip('fp8 needs acceleration')
+    elif precision in EIGHT_BIT_FORMATS:
+        pytest.skip(f'{precision} needs acceleration')
     else:
         predictor = Lotus2Predictor.from_pretrained(
             folder, device='cuda', precision=precision, acceleration='off'

@@ -90,11 +90,12 @@ def test_bfloat16_is_as_accurate_as_it_was(model, tmp_path, layout):
 
 
 @pytest.mark.parametrize('layout', ['merged', 'shared'])
-def test_eight_bits_keep_nanos_depth(tmp_path, layout):
-    prepare_folder('nano', tmp_path / 'made', precision='fp8', layout=layout, tasks=['depth'])
+@pytest.mark.parametrize('precision', ['fp8', 'int8'])
+def test_eight_bits_keep_nanos_depth(tmp_path, layout, precision):
+    prepare_folder('nano', tmp_path / 'made', precision=precision, layout=layout, tasks=['depth'])
     ours = Lotus2Predictor.from_pretrained(tmp_path / 'made', tasks=['depth'], device='cpu')
     theirs = Lotus2Predictor.from_pretrained('nano', tasks=['depth'], device='cpu')
-    assert ours.info()['precision'] == 'fp8'
+    assert ours.info()['precision'] == precision
     photograph = read_photograph(photographs_in(SAMPLES)[0])
     image = cv2.resize(photograph, (128, 96), interpolation=cv2.INTER_AREA)
     made, exact = (p.predict(image).disparity for p in (ours, theirs))

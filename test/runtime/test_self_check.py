@@ -14,9 +14,16 @@ from tiny import make_tiny_model
 from lotus2_ros.errors import SelfCheckError
 from lotus2_ros.model.inference.fast.transformer import FastTransformer
 from lotus2_ros.runtime import Lotus2Predictor
-from lotus2_ros.runtime.self_check import TOLERANCES, check_model, golden_picture, relative_error
+from lotus2_ros.runtime.self_check import (
+    LAYER_TOLERANCES,
+    TOLERANCES,
+    check_model,
+    golden_picture,
+    relative_error,
+)
 
-PRECISIONS = ('float32', 'bfloat16', 'fp8')
+EIGHT_BITS = ('fp8', 'int8')
+PRECISIONS = ('float32', 'bfloat16', *EIGHT_BITS)
 
 
 @pytest.fixture(scope='module')
@@ -78,11 +85,16 @@ def test_nano_passes_in_every_precision():
 
 
 def test_tolerances_are_tighter_where_less_is_rounded():
-    assert TOLERANCES['float32'] < TOLERANCES['bfloat16'] < TOLERANCES['fp8'] < 0.2
+    order = 'float32', 'bfloat16', 'int8', 'fp8'
+    tolerances = [TOLERANCES[precision] for precision in order]
+    assert tolerances == sorted(set(tolerances))
+    assert tolerances[-1] < 0.2
+    assert set(TOLERANCES) == set(LAYER_TOLERANCES) == set(PRECISIONS)
 
 
-def test_a_corrupted_scale_is_refused(folder):
-    stages = load(folder)
+@pytest.mark.parametrize('precision', EIGHT_BITS)
+def test_a_corrupted_scale_is_refused(folder, precision):
+    stages = load(folder, precision)
     # Not of queries or keys, whose norm would take it back.
     layer = stages.model.tasks['depth'].core_transformer._doubles[0]._image.down
     layer.scale = layer.scale.clone()  # the plain network keeps the right one
@@ -114,10 +126,11 @@ def test_a_network_of_another_stage_is_refused(folder):
     refused(stages, 'depth core')
 
 
+@pytest.mark.parametrize('precision', EIGHT_BITS)
 @pytest.mark.parametrize('value', [float('nan'), float('inf')])
-def test_what_is_not_finite_is_refused_while_loading(folder, tmp_path, value):
+def test_what_is_not_finite_is_refused_while_loading(folder, tmp_path, value, precision):
     """Also where both networks agree about it."""
-    prepare_folder(folder, tmp_path / 'made', precision='fp8')
+    prepare_folder(folder, tmp_path / 'made', precision=precision)
     weights = tmp_path / 'made/depth_core/weights.safetensors'
     overwrite(weights, 'doubles.0.image.down.weight_scale', value)
     with pytest.raises(SelfCheckError, match=r'depth core .* by nan of its norm'):
@@ -143,12 +156,21 @@ def test_relative_error():
     assert np.isnan(relative_error(torch.tensor([1.0]), torch.tensor([float('nan')])))
 
 
+def test_wrong_sums_of_a_weight_are_named(folder):
+    """They count where the numbers of a row lie to one side of zero."""
+    stages = load(folder, 'int8')
+    layer = stages.model.tasks['depth'].core_transformer._singles[1]._down
+    layer.sums[:2] += 40
+    with pytest.raises(SelfCheckError, match=r'accelerated depth core in singles\.1\.down differs'):
+        check(stages)
+
+
 @pytest.mark.parametrize('precision', PRECISIONS)
 def test_one_wrong_layer_of_a_deep_network_is_named(precision):
     """It changes nano's latent by less than the tolerance of fp8."""
     stages = load('nano', precision)
     layer = stages.model.tasks['depth'].core_transformer._singles[5]._up
-    if precision == 'fp8':
+    if precision in EIGHT_BITS:
         layer.scale = layer.scale.clone()
         layer.scale[0, :8] *= 2
     else:

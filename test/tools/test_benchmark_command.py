@@ -13,6 +13,7 @@ from tiny import JOINT_DIM, POOLED_DIM, TRANSFORMER, VAE
 
 from lotus2_ros.model.lora import LORA_TARGETS
 from lotus2_ros.model.tasks import TASKS
+from lotus2_ros.tools import random_predictor
 from lotus2_ros.tools.benchmark_runs import deviation, summarize
 from lotus2_ros.tools.cli import main
 from lotus2_ros.tools.released_baseline import BaselineShape, ReleasedBaseline
@@ -82,6 +83,27 @@ def test_modes_are_compared_with_the_first(tiny_model, tmp_path, capsys):
     for mode in (small, half):
         assert all(value > 0 for d in mode['deviation'].values() for value in d.values())
     assert 'of its spread' in capsys.readouterr().out
+
+
+def test_random_models_are_compared_in_every_precision(tmp_path, monkeypatch):
+    monkeypatch.setattr(random_predictor, 'FLUX_TRANSFORMER', TRANSFORMER)
+    monkeypatch.setattr(random_predictor, 'FLUX_VAE', VAE)
+    command = ['--model', 'random-merged', '--also', 'random-merged@fp8', 'random-merged@int8']
+    command += [
+        '--width',
+        '64',
+        '--height',
+        '48',
+        '--precision',
+        'bfloat16',
+        '--acceleration',
+        'on',
+    ]
+    report = report_of(command, tmp_path / 'figures.json')
+    _, fp8, int8 = report['modes']
+    assert [mode['precision'] for mode in report['modes']] == ['bfloat16', 'fp8', 'int8']
+    errors = [mode['deviation']['0']['disparity'] for mode in (fp8, int8)]
+    assert 0 < errors[1] < errors[0]
 
 
 def test_baseline_and_plot(tiny_model, tmp_path, capsys):

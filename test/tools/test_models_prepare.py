@@ -11,19 +11,29 @@ from lotus2_ros.ros.model_folder import check_model_folder
 from lotus2_ros.tools.cli import main
 
 
-def test_prepare_verify_show_and_predict_with_it(tmp_path, capsys):
+@pytest.mark.parametrize('precision', ['fp8', 'int8'])
+def test_prepare_verify_show_and_predict_with_it(tmp_path, capsys, precision):
     base = tmp_path / 'base'
     lora = make_tiny_model(tmp_path / 'lora', base_folder=base, max_side=64)
     out = tmp_path / 'made'
     command = ['models', 'prepare', str(lora), '--base', str(base), '--out', str(out)]
-    options = ['--precision', 'fp8', '--layout', 'shared', '--sizes', '128x96', '--keep-modulation']
-    assert main([*command, *options, '--tasks', 'depth', '--shard-gib', '0.00002']) == 0
+    options = [
+        '--precision',
+        precision,
+        '--layout',
+        'shared',
+        '--sizes',
+        '128x96',
+        '--tasks',
+        'depth',
+    ]
+    assert main([*command, *options, '--keep-modulation', '--shard-gib', '0.00002']) == 0
     captured = capsys.readouterr()
     assert str(out) in captured.out
     assert 'Non-Commercial' in captured.out
     assert 'weights' in captured.err
     manifest = Manifest.read(out)
-    assert (manifest.precision, manifest.layout) == ('fp8', 'shared')
+    assert (manifest.precision, manifest.layout) == (precision, 'shared')
     assert manifest.sizes == ((96, 128),)
     assert manifest.tasks == ('depth',)
     assert manifest.keeps_modulation

@@ -27,7 +27,7 @@ def image():
 @pytest.mark.parametrize('model', RANDOM_LAYOUTS)
 @pytest.mark.parametrize(
     ('precision', 'acceleration'),
-    [('float32', 'off'), ('bfloat16', 'off'), ('bfloat16', 'on'), ('fp8', 'on')],
+    [('float32', 'off'), ('bfloat16', 'off'), ('bfloat16', 'on'), ('fp8', 'on'), ('int8', 'on')],
 )
 def test_runs_in_every_mode_and_is_the_same_each_time(model, precision, acceleration):
     results = [
@@ -83,9 +83,10 @@ def test_what_is_not_wanted_is_not_there():
         made.predict(image(), sharpen_steps=1)
 
 
-def test_eight_bits_need_acceleration():
-    with pytest.raises(SettingsError, match='fp8'):
-        predictor(precision='fp8', acceleration='off')
+@pytest.mark.parametrize('precision', ['fp8', 'int8'])
+def test_eight_bits_need_acceleration(precision):
+    with pytest.raises(SettingsError, match=precision):
+        predictor(precision=precision, acceleration='off')
 
 
 def test_text_is_padding_that_can_be_merged():

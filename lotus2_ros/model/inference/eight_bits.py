@@ -6,25 +6,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lotus2_ros.model.inference.quantization import dequantize_rows
+from lotus2_ros.model.inference.quantization import dequantize_rows, format_of
 
 
 class EightBitLinear(nn.Module):
-    """A linear layer whose weight is in e4m3, with a scale for each output.
+    """A linear layer whose weight is in 8 bits, with a scale for each output.
 
     Here the weight is brought to the precision of the input each time and let go of again: right,
-    small, and slow. It is what multiplying in float8 is held against.
+    small, and slow. It is what multiplying in 8 bits is held against.
     """
 
     def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor) -> None:
         """Take the stored tensors, which are kept and not copied.
 
         Args:
-            weight: (out, in) e4m3.
+            weight: (out, in) in one of `EIGHT_BIT_FORMATS`.
             scale: (out,) float32 that the weight's rows are multiplied by.
             bias: (out,) in the precision of the tokens.
+
+        Raises:
+            ValueError: the weight is not in 8 bits.
         """
         super().__init__()
+        format_of(weight)
         self.weight, self.weight_scale, self.bias = (
             nn.Parameter(value, requires_grad=False) for value in (weight, scale, bias)
         )

@@ -14,12 +14,13 @@ from typing import Any, Self, cast
 import torch
 from torch import Tensor, nn
 
+from lotus2_ros.errors import ModelFileError
 from lotus2_ros.model.conditioning import Conditioning
 from lotus2_ros.model.inference.eight_bits import EightBitLinear
 from lotus2_ros.model.inference.low_rank import DOWN, UP, LowRankLinear
 from lotus2_ros.model.inference.modulation import TableSource
 from lotus2_ros.model.inference.positions import RotaryPositions
-from lotus2_ros.model.inference.quantization import SCALE
+from lotus2_ros.model.inference.quantization import SCALE, EightBitFormat, format_of
 from lotus2_ros.model.inference.transformer import InferenceTransformer
 
 NORM_EPS = 1e-6
@@ -154,11 +155,18 @@ def filled(
 
     Raises:
         RuntimeError: a key is missing or unexpected, or of another shape.
+        ModelFileError: two weights are in different formats of 8 bits.
     """
     network = empty_transformer(shape, text_tokens, modulation)
+    first: tuple[str, EightBitFormat] | None = None
     for name in (key.removesuffix(SCALE) for key in tensors if key.endswith(SCALE)):
-        parts = (tensors[name + end] for end in ('.weight', SCALE, '.bias'))
-        _replace(network, name, EightBitLinear(*parts))
+        weight, scale, bias = (tensors[name + end] for end in ('.weight', SCALE, '.bias'))
+        kind = format_of(weight)
+        first = first or (name, kind)
+        if kind != first[1]:
+            msg = f'{name}.weight is in {kind.name}, but {first[0]}.weight in {first[1].name}'
+            raise ModelFileError(f'{msg}; prepare the model again')
+        _replace(network, name, EightBitLinear(weight, scale, bias))
     for name in (key.removesuffix(DOWN) for key in tensors if key.endswith(DOWN)):
         layer = cast('nn.Linear | EightBitLinear', network.get_submodule(name))
         _replace(network, name, LowRankLinear(layer, tensors[name + DOWN], tensors[name + UP]))

@@ -15,7 +15,7 @@ from lotus2_ros.model.files import WEIGHTS_STEM, WeightFiles, read_json
 from lotus2_ros.model.flow import FlowSchedule
 from lotus2_ros.model.inference.autoencoder import Autoencoder, AutoencoderConfig
 from lotus2_ros.model.inference.low_rank import DOWN, UP
-from lotus2_ros.model.inference.quantization import EIGHT_BITS, SCALE
+from lotus2_ros.model.inference.quantization import SCALE, eight_bit_format
 from lotus2_ros.model.inference.skeleton import NetworkShape, empty_transformer, shapes
 from lotus2_ros.model.lcm import LocalContinuityModule
 from lotus2_ros.model.prepared.manifest import Manifest, check_lengths
@@ -65,7 +65,8 @@ class PreparedFolder:
         except (KeyError, TypeError, ValueError) as err:
             raise ModelFileError(f'{config} makes no transformer: {err!r}') from err
         self._expected = shapes(empty_transformer(self.shape, self.manifest.text_tokens, None))
-        self._eight_bits = {f'{layer.name}.weight' for layer in block_layers(self.shape)}
+        self._eight_bits = eight_bit_format(self.manifest.precision)
+        self._in_blocks = {f'{layer.name}.weight' for layer in block_layers(self.shape)}
         self._shared: dict[tuple[str, torch.device], dict[str, Tensor]] = {}
 
     @property
@@ -194,7 +195,7 @@ class PreparedFolder:
             return self._factor_shapes(files)
         chosen = set(self._expected) - adapted if name == SHARED else adapted
         shapes = {key: self._expected[key] for key in self._expected if key in chosen}
-        if manifest.precision == 'fp8':
+        if self._eight_bits is not None:
             weights = [layer for layer in layers if f'{layer}.weight' in shapes]
             shapes |= {layer + SCALE: shapes[f'{layer}.weight'][:1] for layer in weights}
         return shapes
@@ -214,8 +215,8 @@ class PreparedFolder:
         expected = self.dtype
         if key.endswith(SCALE):
             expected = torch.float32
-        elif self.manifest.precision == 'fp8' and key in self._eight_bits:
-            expected = EIGHT_BITS
+        elif self._eight_bits is not None and key in self._in_blocks:
+            expected = self._eight_bits.dtype
         if tensor.dtype != expected:
             raise ModelFileError(f'{path}: {key} is {tensor.dtype}; expected {expected}')
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lotus2_ros.errors import ModelFileError
 from lotus2_ros.model.inference.modulation import TableSource
-from lotus2_ros.model.inference.quantization import EIGHT_BIT_NAME, SCALE, dequantize_rows
+from lotus2_ros.model.inference.quantization import SCALE, dequantize_rows, eight_bit_format
 from lotus2_ros.model.inference.skeleton import filled
 from lotus2_ros.model.inference.transformer import InferenceTransformer
 from lotus2_ros.model.inference.vae import prepare_for_cpu
@@ -59,8 +59,9 @@ def load(
         for name in portion.tasks
     }
     folder.release()
-    weights = EIGHT_BIT_NAME if folder.manifest.precision == EIGHT_BIT_NAME else ''
-    return Lotus2Model(vae, networks, folder.schedule(), folder.manifest.parameters, weights)
+    manifest = folder.manifest
+    weights = manifest.precision if eight_bit_format(manifest.precision) else ''
+    return Lotus2Model(vae, networks, folder.schedule(), manifest.parameters, weights)
 
 
 def check_held(folder: PreparedFolder, tasks: Sequence[str], *, sharpener: bool) -> None:

@@ -12,10 +12,11 @@ from typing import Any, Self
 
 from lotus2_ros.errors import ModelFileError
 from lotus2_ros.model.files import read_json
+from lotus2_ros.model.inference.quantization import EIGHT_BIT_FORMATS
 from lotus2_ros.types import PREPARED_FILE
 
 FORMAT = 1
-PRECISIONS = ('float32', 'bfloat16', 'fp8')
+PRECISIONS = ('float32', 'bfloat16', *EIGHT_BIT_FORMATS)
 LAYOUTS = ('merged', 'shared')
 _BLOCK = 8 << 20
 
@@ -39,7 +40,7 @@ class Manifest:
         licence: what the base's licence asks of whoever has this folder.
         tasks: that it holds.
         sharpener: whether it holds their detail sharpeners.
-        precision: of the weights: float32, bfloat16 or fp8.
+        precision: of the weights: one of `PRECISIONS`.
         layout: merged (every stage whole) or shared (one whole, differences to it).
         base_stage: the stage that is whole in either layout.
         parameters: of one transformer, modulation included.

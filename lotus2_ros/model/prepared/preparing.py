@@ -22,6 +22,7 @@ from lotus2_ros.model.conditioning import Conditioning
 from lotus2_ros.model.files import WEIGHTS_STEM, WeightFiles, read_json
 from lotus2_ros.model.flow import FlowSchedule
 from lotus2_ros.model.inference.autoencoder import AutoencoderConfig
+from lotus2_ros.model.inference.quantization import eight_bit_format
 from lotus2_ros.model.inference.skeleton import NetworkShape
 from lotus2_ros.model.loading import ModelFolders, load_conditioning, load_lcm
 from lotus2_ros.model.lora import LoraWeights, read_lora
@@ -53,7 +54,7 @@ class Preparation:
     Attributes:
         tasks: names from the task table.
         sharpener: prepare the detail sharpeners too.
-        precision: see `PRECISIONS`; arithmetic of fp8's rest is bfloat16.
+        precision: see `PRECISIONS`; in 8 bits, what is not is bfloat16.
         layout: see `LAYOUTS`.
         sizes: image sizes (height, width) whose sharpener steps get tables.
         keep_modulation: keep what makes tables for all other sizes, 6.5 GB of FLUX.
@@ -162,7 +163,8 @@ class _Job:
         self.shape = NetworkShape.from_config(base.config)
         self.base, self.files = base, files
         self.names = [name for name in TASKS if name in plan.tasks]
-        self.maker = WeightMaker(files, self.shape, plan.dtype, plan.precision == 'fp8', device)
+        eight_bits = eight_bit_format(plan.precision)
+        self.maker = WeightMaker(files, self.shape, plan.dtype, eight_bits, device)
         self.components: list[tuple[str, str, Callable[[], Iterator[Entry]]]] = []
         self.total = 0
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lotus2_ros.model.conditioning import Conditioning
 from lotus2_ros.model.files import WeightFiles
-from lotus2_ros.model.inference.quantization import EIGHT_BITS, SCALE, quantize_rows
+from lotus2_ros.model.inference.quantization import SCALE, EightBitFormat, quantize_rows
 from lotus2_ros.model.inference.skeleton import NetworkShape
 from lotus2_ros.model.lora import LoraWeights, merge
 from lotus2_ros.model.prepared.names import EDGES, Layer, block_layers, head_norms, is_adapted
@@ -27,14 +27,14 @@ class WeightMaker:
         files: FLUX's transformer.
         shape: its sizes.
         dtype: precision of what is not in 8 bits.
-        eight_bits: whether the blocks' weights are.
+        eight_bits: format of the blocks' weights; None if they are in that precision too.
         device: where to compute.
     """
 
     files: WeightFiles
     shape: NetworkShape
     dtype: torch.dtype
-    eight_bits: bool
+    eight_bits: EightBitFormat | None
     device: torch.device
     _scales: dict[str, Tensor] = field(default_factory=dict)
 
@@ -95,15 +95,16 @@ class WeightMaker:
 
     def _weight(self, layer: Layer, adapter: LoraWeights | None) -> Iterator[Entry]:
         key, size = f'{layer.name}.weight', self._size(layer)
-        if not self.eight_bits:
+        kind = self.eight_bits
+        if kind is None:
             yield Entry(key, self.dtype, size, lambda: self._fold(layer, adapter).to(self.dtype))
             return
-        yield Entry(key, EIGHT_BITS, size, lambda: self._quantize(layer, adapter))
+        yield Entry(key, kind.dtype, size, lambda: self._quantize(layer, adapter, kind))
         scale = layer.name + SCALE
         yield Entry(scale, torch.float32, size[:1], lambda: self._scales.pop(layer.name))
 
-    def _quantize(self, layer: Layer, adapter: LoraWeights | None) -> Tensor:
-        weight, self._scales[layer.name] = quantize_rows(self._fold(layer, adapter))
+    def _quantize(self, layer: Layer, adapter: LoraWeights | None, kind: EightBitFormat) -> Tensor:
+        weight, self._scales[layer.name] = quantize_rows(self._fold(layer, adapter), kind)
         return weight
 
     def _fold(self, layer: Layer, adapter: LoraWeights | None) -> Tensor:

@@ -18,7 +18,12 @@ from torch import Tensor
 from lotus2_ros.model.prepared.manifest import FileRecord, record
 
 WEIGHTS = 'weights'
-_NAMES = {torch.float32: 'F32', torch.bfloat16: 'BF16', torch.float8_e4m3fn: 'F8_E4M3'}
+_NAMES = {
+    torch.float32: 'F32',
+    torch.bfloat16: 'BF16',
+    torch.float8_e4m3fn: 'F8_E4M3',
+    torch.int8: 'I8',
+}
 _ALIGNMENT = 8
 
 

@@ -10,26 +10,22 @@ from torch import Tensor
 
 from lotus2_ros.model.inference.blocks import DoubleBlock, Heads, SingleBlock, Stream
 from lotus2_ros.model.inference.fast.attention import attend
-from lotus2_ros.model.inference.fast.linear import (
-    PlainLinear,
-    QuantizedLinear,
-    RowLinear,
-    row_linear,
-)
+from lotus2_ros.model.inference.fast.linear import PlainLinear, RowLinear, row_linear
 from lotus2_ros.model.inference.fast.operations import (
     Turns,
     gelu_join,
     gelu_quantize,
     norm_rotate,
-    quantize,
+    quantized,
 )
 from lotus2_ros.model.inference.fast.rows import Rows, Sequences
+from lotus2_ros.model.inference.quantization import EightBitFormat
 
 
 class FastDouble:
     """Image and text with weights of their own, attending to each other."""
 
-    def __init__(self, block: DoubleBlock, eight_bits: bool) -> None:
+    def __init__(self, block: DoubleBlock, eight_bits: EightBitFormat | None) -> None:
         """Take over a block's weights; quantise them if asked."""
         self._image = _FastStream(block.image, eight_bits)
         self._text = _FastStream(block.text, eight_bits)
@@ -63,22 +59,22 @@ class FastDouble:
 class _FastStream:
     """The layers of one stream."""
 
-    def __init__(self, stream: Stream, eight_bits: bool) -> None:
-        self.qkv = row_linear(cast('Any', stream.heads.qkv), eight_bits=eight_bits)
-        self.out = row_linear(cast('Any', stream.out), eight_bits=eight_bits)
-        self.up = row_linear(cast('Any', stream.up), eight_bits=eight_bits)
-        self.down = row_linear(cast('Any', stream.down), eight_bits=eight_bits)
+    def __init__(self, stream: Stream, eight_bits: EightBitFormat | None) -> None:
+        self.qkv = row_linear(cast('Any', stream.heads.qkv), eight_bits)
+        self.out = row_linear(cast('Any', stream.out), eight_bits)
+        self.up = row_linear(cast('Any', stream.up), eight_bits)
+        self.down = row_linear(cast('Any', stream.down), eight_bits)
 
 
 class FastSingle:
     """Attention and feed forward side by side, on text and image in one row."""
 
-    def __init__(self, block: SingleBlock, eight_bits: bool) -> None:
+    def __init__(self, block: SingleBlock, eight_bits: EightBitFormat | None) -> None:
         """Take over a block's weights; quantise them if asked."""
         heads: Heads = block.heads
-        self._qkv = row_linear(cast('Any', heads.qkv), eight_bits=eight_bits)
-        self._up = row_linear(cast('Any', block.up), eight_bits=eight_bits)
-        self._down = row_linear(cast('Any', block.down), eight_bits=eight_bits)
+        self._qkv = row_linear(cast('Any', heads.qkv), eight_bits)
+        self._up = row_linear(cast('Any', block.up), eight_bits)
+        self._down = row_linear(cast('Any', block.down), eight_bits)
         self._norms = heads.weight[:, 0].expand(2, 2, -1).contiguous()  # (2, 2, hd)
         self._eps, self._heads = heads.eps, heads.heads
         self._width = heads.qkv.in_features
@@ -116,9 +112,10 @@ class FastSingle:
         # GELU in a pass of its own: that pass has to join both halves anyway, and one product of
         # five widths is faster than two of one and four.
         hidden = self._up(rows)
-        if self._down.wanted.plain:
+        eight_bits = self._down.wanted.eight_bits
+        if eight_bits is None:
             return self._down(Rows(gelu_join(attended, hidden)))
-        return self._down(gelu_quantize(attended, hidden))
+        return self._down(gelu_quantize(attended, hidden, eight_bits))
 
 
 def _unbound(heads: Tensor, sequences: Sequences, turns: Turns) -> tuple[Tensor, Tensor, Tensor]:
@@ -152,16 +149,15 @@ def _forms(values: Tensor, *layers: RowLinear) -> Rows:
     wanted = layers[0].wanted
     for layer in layers[1:]:
         wanted |= layer.wanted
-    return Rows(
-        values if wanted.plain else None,
-        *(quantize(values) if wanted.quantized else (None, None)),
-    )
+    return Rows(values if wanted.plain else None, quantized(values, wanted))
 
 
 def _activated(rows: Rows, sequences: Sequences, text: _FastStream, image: _FastStream) -> Rows:
     """Both streams through their first feed forward layer and GELU, as the second wants it."""
-    if isinstance(image.down, QuantizedLinear) and isinstance(text.down, QuantizedLinear):
-        return gelu_quantize(None, _both(rows, sequences, text.up, image.up))
+    wanted = image.down.wanted | text.down.wanted
+    if wanted.eight_bits is not None and not wanted.plain:
+        hidden = _both(rows, sequences, text.up, image.up)
+        return gelu_quantize(None, hidden, wanted.eight_bits)
     if sequences.batch == 1 and all(isinstance(s.up, PlainLinear) for s in (text, image)):
         hidden = image.up.room(sequences.length)
         for stream, of_text in ((text, True), (image, False)):

@@ -10,7 +10,16 @@ import triton
 import triton.language as tl
 
 FP8_LARGEST: tl.constexpr = tl.constexpr(448.0)
-"""Largest number of float8 e4m3."""
+"""What the largest magnitude of a row becomes."""
+
+INT8_LARGEST: tl.constexpr = tl.constexpr(127.0)
+"""What the largest number of a row becomes; the least becomes its negative."""
+
+TO_WHOLE: tl.constexpr = tl.constexpr(12582912.0)  # 1.5 * 2^23
+"""A float32 of this size has no digits behind the point."""
+
+NO_SIGN: tl.constexpr = tl.constexpr(0x7FFFFFFF)
+"""The bits of a float32 but for its sign."""
 
 SMALLEST_SCALE: tl.constexpr = tl.constexpr(1e-12)
 """Of a row of zeros, which has no scale."""
@@ -26,11 +35,43 @@ def gelu(x):
 
 
 @triton.jit
-def store_quantized(values, mask, places, out, scales, row):
-    """Write a row in float8, and its scale: the largest magnitude becomes 448."""
-    scale = tl.maximum(tl.max(tl.where(mask, tl.abs(values), 0.0), 0) / FP8_LARGEST, SMALLEST_SCALE)
+def to_whole(x):
+    """Round magnitudes below 2^22 to whole numbers, halves to even."""
+    return x + TO_WHOLE - TO_WHOLE
+
+
+@triton.jit
+def in_order(bits):
+    """Bits of a float32 to whole numbers in the same order, and back: what is no number is last."""
+    return bits ^ ((bits >> 31) & NO_SIGN)
+
+
+@triton.jit
+def store_quantized(values, mask, places, out, scales, offsets, row):
+    """Write a row in the 8 bits of `out`, its scale, and its offset where those are whole numbers.
+
+    What is not finite makes such a scale: whole numbers cannot say so themselves, and a maximum of
+    float32 leaves out what is no number.
+    """
+    bits = tl.where(mask, values, 0.0).to(tl.int32, bitcast=True)
+    if out.dtype.element_ty == tl.int8:
+        bits = in_order(bits)
+        least = in_order(tl.minimum(tl.min(bits, 0), 0)).to(tl.float32, bitcast=True)
+        most = in_order(tl.maximum(tl.max(bits, 0), 0)).to(tl.float32, bitcast=True)
+        scale = tl.div_rn(most - least, 2 * INT8_LARGEST)
+        scale = tl.where(scale < SMALLEST_SCALE, SMALLEST_SCALE, scale)
+        # `div_rn` rounds by itself: no compiler makes one operation of it and a sum that follows.
+        offset = to_whole(tl.div_rn((most + least) * 0.5, scale))
+        tl.store(offsets + row, offset.to(tl.int32))
+        scaled = to_whole(tl.div_rn(values, scale)) - offset
+        scaled = tl.minimum(tl.maximum(scaled, -INT8_LARGEST), INT8_LARGEST)
+    else:
+        peak = tl.max(bits & NO_SIGN, 0).to(tl.float32, bitcast=True)
+        scale = tl.div_rn(peak, FP8_LARGEST)
+        scale = tl.where(scale < SMALLEST_SCALE, SMALLEST_SCALE, scale)
+        scaled = values / scale
     tl.store(scales + row, scale)
-    tl.store(out + places, (values / scale).to(out.dtype.element_ty), mask=mask)
+    tl.store(out + places, scaled.to(out.dtype.element_ty), mask=mask)
 
 
 @triton.jit
@@ -41,8 +82,9 @@ def add_norm_kernel(
     scale,  # (2, D): one is added already
     shift,  # (2, D)
     out,  # (N, D): modulated, in the type of the tokens
-    quantized,  # (N, D) float8, modulated
+    quantized,  # (N, D) in 8 bits, modulated
     scales,  # (N,) float32, of the rows of `quantized`
+    offsets,  # (N,) int32, likewise, where those are whole numbers
     sequence,  # rows of one sequence
     text,  # the first so many rows of a sequence are text
     width,  # D
@@ -75,7 +117,7 @@ def add_norm_kernel(
         if PLAIN:
             tl.store(out + places, y.to(out.dtype.element_ty), mask=mask)
         if QUANTIZED:
-            store_quantized(y, mask, places, quantized, scales, row)
+            store_quantized(y, mask, places, quantized, scales, offsets, row)
 
 
 @triton.jit
@@ -117,8 +159,9 @@ def norm_rotate_kernel(
 def gelu_quantize_kernel(
     attended,  # (N, A): goes first into a row; A may be 0
     hidden,  # (N, F): goes through GELU and comes behind
-    out,  # (N, A + F) float8
+    out,  # (N, A + F) in 8 bits
     scales,  # (N,) float32
+    offsets,  # (N,) int32, of whole numbers
     before,  # A
     behind,  # F
     BLOCK: tl.constexpr,
@@ -132,7 +175,8 @@ def gelu_quantize_kernel(
     second = mask & (columns >= before)
     h = tl.load(hidden + row * behind + columns - before, mask=second, other=0.0).to(tl.float32)
     values = tl.where(first, a, gelu(h))
-    store_quantized(values, mask, row * (before + behind) + columns, out, scales, row)
+    places = row * (before + behind) + columns
+    store_quantized(values, mask, places, out, scales, offsets, row)
 
 
 @triton.jit
@@ -159,8 +203,9 @@ def gelu_join_kernel(
 @triton.jit
 def quantize_kernel(
     rows,  # (N, D), rows `pitch` apart
-    out,  # (N, D) float8
+    out,  # (N, D) in 8 bits
     scales,  # (N,) float32
+    offsets,  # (N,) int32, of whole numbers
     pitch,
     width,
     BLOCK: tl.constexpr,
@@ -170,4 +215,4 @@ def quantize_kernel(
     columns = tl.arange(0, BLOCK)
     mask = columns < width
     values = tl.load(rows + row * pitch + columns, mask=mask, other=0.0).to(tl.float32)
-    store_quantized(values, mask, row * width + columns, out, scales, row)
+    store_quantized(values, mask, row * width + columns, out, scales, offsets, row)

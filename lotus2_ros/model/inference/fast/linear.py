@@ -1,4 +1,4 @@
-"""Linear layers over rows, in the precision of the tokens or in float8."""
+"""Linear layers over rows, in the precision of the tokens or in 8 bits."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from torch import Tensor, nn
 
 from lotus2_ros.errors import DeviceError
 from lotus2_ros.model.inference.eight_bits import EightBitLinear
-from lotus2_ros.model.inference.fast.operations import scaled_product
+from lotus2_ros.model.inference.fast.products import scaled_product
 from lotus2_ros.model.inference.fast.rows import Rows, Wanted
 from lotus2_ros.model.inference.low_rank import LowRankLinear
-from lotus2_ros.model.inference.quantization import quantize_rows
+from lotus2_ros.model.inference.quantization import (
+    INT8,
+    EightBitFormat,
+    format_of,
+    quantize_rows,
+)
 
-PLAIN = Wanted(plain=True, quantized=False)
-QUANTIZED = Wanted(plain=False, quantized=True)
-EVEN_MULTIPLE = 16
-"""float8 products want widths that are multiples of this."""
+PLAIN = Wanted(plain=True)
 
 
 class RowLinear(Protocol):
@@ -75,22 +77,36 @@ class PlainLinear:
 
 
 class QuantizedLinear:
-    """Weights in float8 with a scale for each output, rows in float8 with a scale for each row."""
+    """Weights in 8 bits with a scale for each output, rows in the same with a scale for each."""
 
-    wanted = QUANTIZED
+    def __init__(
+        self, weight: Tensor, scale: Tensor, bias: Tensor, sums: Tensor | None = None
+    ) -> None:
+        """Take a weight.
 
-    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor) -> None:
-        """Take a weight (out, in) e4m3, its scales (out,) float32, and a bias (out,)."""
+        Args:
+            weight: (out, in) in 8 bits.
+            scale: (out,) float32.
+            bias: (out,).
+            sums: (out,) int32 of a weight of whole numbers, which offsets of rows are multiplied
+                with; taken here where they are not given.
+        """
         self.weight, self.scale, self.bias = weight, scale.view(1, -1), bias
+        kind = format_of(weight)
+        self.wanted = Wanted(plain=False, eight_bits=kind)
+        if kind is INT8 and sums is None:
+            sums = weight.sum(1, dtype=torch.int32)
+        self.sums = sums
 
     @classmethod
-    def rounded(cls, weight: Tensor, bias: Tensor) -> QuantizedLinear:
+    def rounded(cls, weight: Tensor, bias: Tensor, kind: EightBitFormat) -> QuantizedLinear:
         """Quantise a weight (out, in)."""
-        return cls(*quantize_rows(weight.float()), bias)
+        return cls(*quantize_rows(weight.float(), kind), bias)
 
     def __call__(self, rows: Rows, out: Tensor | None = None) -> Tensor:
         """(N, in) to (N, out)."""
-        return scaled_product(rows, self.weight, self.scale, self.bias, out)
+        assert rows.quantized is not None
+        return scaled_product(rows.quantized, self.weight, self.scale, self.sums, self.bias, out)
 
     def room(self, count: int) -> Tensor:
         """See `RowLinear`."""
@@ -98,9 +114,9 @@ class QuantizedLinear:
 
     def outputs(self, start: int, end: int | None = None) -> QuantizedLinear:
         """See `RowLinear`."""
-        return QuantizedLinear(
-            self.weight[start:end], self.scale[0, start:end], self.bias[start:end]
-        )
+        some = slice(start, end)
+        sums = None if self.sums is None else self.sums[some]
+        return QuantizedLinear(self.weight[some], self.scale[0, some], self.bias[some], sums)
 
 
 class DifferenceLinear:
@@ -147,30 +163,33 @@ class DifferenceLinear:
 
 
 def row_linear(
-    layer: nn.Linear | EightBitLinear | LowRankLinear, *, eight_bits: bool
+    layer: nn.Linear | EightBitLinear | LowRankLinear, eight_bits: EightBitFormat | None = None
 ) -> PlainLinear | QuantizedLinear | DifferenceLinear:
     """A layer over rows with a module's weights.
 
     Args:
         layer: its tensors are shared, unless its weight is quantised here.
-        eight_bits: quantise it, where its widths allow; what is stored in 8 bits stays so anyway.
+        eight_bits: quantise it to this format, where its widths allow; what is stored in 8 bits
+            stays as it is anyway.
 
     Raises:
-        DeviceError: its weight is stored in 8 bits and its widths do not allow products in float8.
+        DeviceError: its weight is stored in 8 bits and products of the format do not take its
+            widths.
     """
     base: PlainLinear | QuantizedLinear
-    even = layer.in_features % EVEN_MULTIPLE == 0 and layer.out_features % EVEN_MULTIPLE == 0
+    widths = layer.in_features, layer.out_features
     if isinstance(layer, EightBitLinear | LowRankLinear) and layer.weight_scale is not None:
-        if not even:
+        kind = format_of(layer.weight)
+        if not kind.takes(*widths):
             msg = (
-                f'a layer of {layer.in_features} to {layer.out_features} features cannot be'
-                f' multiplied in float8, which takes multiples of {EVEN_MULTIPLE}; set'
-                ' acceleration to off'
+                f'a layer of {widths[0]} to {widths[1]} features cannot be multiplied in'
+                f' {kind.name}, which takes multiples of {kind.inputs} to multiples of'
+                f' {kind.outputs}; set acceleration to off'
             )
             raise DeviceError(msg)
         base = QuantizedLinear(layer.weight, layer.weight_scale, layer.bias)
-    elif eight_bits and even:
-        base = QuantizedLinear.rounded(layer.weight, layer.bias)
+    elif eight_bits is not None and eight_bits.takes(*widths):
+        base = QuantizedLinear.rounded(layer.weight, layer.bias, eight_bits)
     else:
         base = PlainLinear(layer.weight, layer.bias)
     if isinstance(layer, LowRankLinear):

@@ -14,16 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lotus2_ros.model.inference.arithmetic import LAYER_NORM_EPS
-from lotus2_ros.model.inference.fast.rows import Rows, Sequences, Wanted
-from lotus2_ros.model.inference.quantization import EIGHT_BITS, LARGEST
+from lotus2_ros.model.inference.fast.rows import QuantizedRows, Rows, Sequences, Wanted
+from lotus2_ros.model.inference.quantization import INT8, EightBitFormat
 
 SMALLEST_SCALE = 1e-12
-
-_SCALES_ALIGNED = 16
-"""Bytes; cuBLAS refuses scales that begin elsewhere."""
-
-_LEAST_ROWS = 128
-"""With fewer, cuBLAS has no float8 product with a scale for each row at some widths of FLUX."""
 
 _JOINED = 2048
 """Features of a row that a program joins."""
@@ -59,10 +53,11 @@ def add_norm(
     """Add a gated branch to the tokens, in place, then normalise and modulate them.
 
     Args:
-        tokens: (N, D), contiguous; overwritten with the sum.
+        tokens: (N, D), contiguous; overwritten with the sum. They may be in float32 while all else
+            is not.
         sequences: where text and image lie.
         update: what is added; None adds nothing.
-        affine: of the modulation.
+        affine: of the modulation; its precision is that of the result's plain form.
         wanted: forms of the result.
     """
     if runs_kernels(tokens):
@@ -72,16 +67,18 @@ def add_norm(
         tokens += (update.gate.float()[index] * update.values.float()).to(tokens.dtype)
     normed = F.layer_norm(tokens.float(), tokens.shape[1:], eps=LAYER_NORM_EPS)
     result = normed * affine.scale.float()[index] + affine.shift.float()[index]
-    plain = result.to(tokens.dtype) if wanted.plain else None
-    return Rows(plain, *(quantize(result) if wanted.quantized else (None, None)))
+    plain = result.to(affine.scale.dtype) if wanted.plain else None
+    return Rows(plain, quantized(result, wanted))
 
 
 def _add_norm_kernel(
     tokens: Tensor, sequences: Sequences, update: Update | None, affine: Affine, wanted: Wanted
 ) -> Rows:
     count, width = tokens.shape
-    plain = torch.empty_like(tokens) if wanted.plain else None
-    quantized, scales = _room(count, width, tokens.device) if wanted.quantized else (None, None)
+    plain = affine.scale.new_empty(tokens.shape) if wanted.plain else None
+    narrow = None
+    if wanted.eight_bits is not None:
+        narrow = _room(count, width, wanted.eight_bits, tokens.device)
     _kernels().add_norm_kernel[(count,)](
         tokens,
         tokens if update is None else update.values,
@@ -89,20 +86,19 @@ def _add_norm_kernel(
         affine.scale,
         affine.shift,
         tokens if plain is None else plain,
-        tokens if quantized is None else quantized,
-        tokens if scales is None else scales,
+        *_places(narrow, tokens),
         sequences.length,
         sequences.text,
         width,
         LAYER_NORM_EPS,
         UPDATED=update is not None,
-        NORMED=wanted.plain or wanted.quantized,
+        NORMED=wanted.plain or narrow is not None,
         PLAIN=wanted.plain,
-        QUANTIZED=wanted.quantized,
+        QUANTIZED=narrow is not None,
         BLOCK=_power_of_two(width),
         num_warps=8,
     )
-    return Rows(plain, quantized, scales)
+    return Rows(plain, narrow)
 
 
 class Turns(NamedTuple):
@@ -160,31 +156,31 @@ def norm_rotate(
     heads[:, :2] = turned.to(heads.dtype)
 
 
-def gelu_quantize(attended: Tensor | None, hidden: Tensor) -> Rows:
+def gelu_quantize(attended: Tensor | None, hidden: Tensor, kind: EightBitFormat) -> Rows:
     """Join (N, A) with the activated (N, F) and quantise the rows (N, A + F).
 
     Args:
         attended: comes first, as it is; None where there is nothing before.
         hidden: goes through GELU, by its tanh approximation.
+        kind: to quantise to.
     """
     before = 0 if attended is None else attended.shape[1]
     count, behind = hidden.shape
     if not runs_kernels(hidden):
         active = F.gelu(hidden.float(), approximate='tanh')
         joined = active if attended is None else torch.cat([attended.float(), active], 1)
-        return Rows(None, *quantize(joined))
-    quantized, scales = _room(count, before + behind, hidden.device)
+        return Rows(None, quantize(joined, kind))
+    narrow = _room(count, before + behind, kind, hidden.device)
     _kernels().gelu_quantize_kernel[(count,)](
         hidden if attended is None else attended,
         hidden,
-        quantized,
-        scales,
+        *_places(narrow, hidden),
         before,
         behind,
         BLOCK=_power_of_two(before + behind),
         num_warps=16,
     )
-    return Rows(None, quantized, scales)
+    return Rows(None, narrow)
 
 
 def gelu_join(attended: Tensor | None, hidden: Tensor) -> Tensor:
@@ -212,79 +208,38 @@ def gelu_join(attended: Tensor | None, hidden: Tensor) -> Tensor:
     return out
 
 
-def quantize(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Round rows (N, D) to float8, the largest magnitude of each to the largest number there is.
+def quantized(rows: Tensor, wanted: Wanted) -> QuantizedRows | None:
+    """`quantize` rows (N, D) to the format that is wanted, if one is."""
+    return None if wanted.eight_bits is None else quantize(rows, wanted.eight_bits)
 
-    Returns:
-        (N, D) e4m3, and (N,) float32 that its rows are multiplied by.
+
+def quantize(rows: Tensor, kind: EightBitFormat) -> QuantizedRows:
+    """Round rows (N, D) to 8 bits.
+
+    In floating point the largest magnitude of a row becomes the largest number there is. As whole
+    numbers its least and its largest become -127 and 127, where zero counts as one of them.
     """
     if runs_kernels(rows):
         count, width = rows.shape
-        quantized, scales = _room(count, width, rows.device)
+        narrow = _room(count, width, kind, rows.device)
         _kernels().quantize_kernel[(count,)](
             rows,
-            quantized,
-            scales,
+            *_places(narrow, rows),
             rows.stride(0),
             width,
             BLOCK=_power_of_two(width),
             num_warps=8,
         )
-        return quantized, scales
+        return narrow
     wide = rows.float()
-    scales = (wide.abs().amax(1) / LARGEST).clamp_min(SMALLEST_SCALE)
-    return (wide / scales[:, None]).to(EIGHT_BITS), scales
-
-
-def scaled_product(
-    rows: Rows, weight: Tensor, scale: Tensor, bias: Tensor, out: Tensor | None
-) -> Tensor:
-    """Multiply rows in float8 with a weight in float8: (N, out) in the bias's precision.
-
-    Args:
-        rows: with the quantised form.
-        weight: (out, in) e4m3, contiguous.
-        scale: (1, out) float32 of its rows.
-        bias: (out,).
-        out: written to where given, (N, out).
-    """
-    assert rows.quantized is not None
-    assert rows.scales is not None
-    if rows.quantized.is_cuda:
-        count = len(rows.quantized)
-        if count < _LEAST_ROWS:
-            padded = scaled_product(_with_more_rows(rows), weight, scale, bias, None)[:count]
-            return padded if out is None else out.copy_(padded)
-        options: dict[str, Any] = {} if out is None else {'out': out}
-        scales = rows.scales
-        if scales.data_ptr() % _SCALES_ALIGNED:  # behind a text of an odd number of tokens
-            scales = scales.clone()
-        return torch._scaled_mm(
-            rows.quantized,
-            weight.t(),
-            scale_a=scales[:, None],
-            scale_b=scale,
-            bias=bias,
-            out_dtype=bias.dtype,
-            use_fast_accum=True,
-            **options,
-        )
-    product = (rows.quantized.float() @ weight.float().t()) * rows.scales[:, None] * scale
-    result = (product + bias.float()).to(bias.dtype)
-    return result if out is None else out.copy_(result)
-
-
-def _with_more_rows(rows: Rows) -> Rows:
-    """Rows in float8 with others behind, whose results nobody reads."""
-    assert rows.quantized is not None
-    assert rows.scales is not None
-    count, width = rows.quantized.shape
-    quantized, scales = _room(_LEAST_ROWS, width, rows.quantized.device)
-    quantized.view(torch.uint8).zero_()
-    quantized[:count].view(torch.uint8).copy_(rows.quantized.view(torch.uint8))
-    scales.fill_(1.0)
-    scales[:count].copy_(rows.scales)
-    return Rows(None, quantized, scales)
+    if kind is not INT8:
+        scales = (wide.abs().amax(1) / kind.largest).clamp_min(SMALLEST_SCALE)
+        return QuantizedRows(kind.rounded(wide / scales[:, None]), scales, None)
+    least, most = wide.amin(1).clamp_max(0), wide.amax(1).clamp_min(0)
+    scales = ((most - least) / (2 * kind.largest)).clamp_min(SMALLEST_SCALE)
+    offsets = ((most + least) * 0.5 / scales).round_()
+    values = (wide / scales[:, None]).round_() - offsets[:, None]
+    return QuantizedRows(kind.rounded(values), scales, offsets.to(torch.int32))
 
 
 def _kinds(sequences: Sequences, device: torch.device) -> Tensor:
@@ -293,11 +248,19 @@ def _kinds(sequences: Sequences, device: torch.device) -> Tensor:
     return (positions % sequences.length >= sequences.text).long()
 
 
-def _room(count: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    return (
-        torch.empty(count, width, dtype=EIGHT_BITS, device=device),
+def _room(count: int, width: int, kind: EightBitFormat, device: torch.device) -> QuantizedRows:
+    return QuantizedRows(
+        torch.empty(count, width, dtype=kind.dtype, device=device),
         torch.empty(count, dtype=torch.float32, device=device),
+        torch.empty(count, dtype=torch.int32, device=device) if kind is INT8 else None,
     )
+
+
+def _places(narrow: QuantizedRows | None, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where a kernel writes rows in 8 bits, with another tensor for what it does not write."""
+    if narrow is None:
+        return other, other, other
+    return narrow.values, narrow.scales, other if narrow.offsets is None else narrow.offsets
 
 
 def _power_of_two(number: int) -> int:

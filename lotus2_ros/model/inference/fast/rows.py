@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
+
+from lotus2_ros.model.inference.quantization import EightBitFormat
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,14 +16,31 @@ class Wanted:
 
     Attributes:
         plain: in the precision of the tokens.
-        quantized: in float8, with a scale for each row.
+        eight_bits: in this format, with a scale for each row; None where nobody reads 8 bits.
     """
 
     plain: bool
-    quantized: bool
+    eight_bits: EightBitFormat | None = None
 
     def __or__(self, other: Wanted) -> Wanted:
-        return Wanted(self.plain or other.plain, self.quantized or other.quantized)
+        mine, theirs = self.eight_bits, other.eight_bits
+        if mine is not None and theirs is not None and mine != theirs:
+            raise ValueError(f'products in {mine.name} and in {theirs.name} read the same rows')
+        return Wanted(self.plain or other.plain, mine or theirs)
+
+
+class QuantizedRows(NamedTuple):
+    """N tokens of D features in 8 bits: scales * (values + offsets).
+
+    Attributes:
+        values: (N, D) in one of `EIGHT_BIT_FORMATS`.
+        scales: (N,) float32.
+        offsets: (N,) int32, -127 to 127; None where numbers have floating points.
+    """
+
+    values: Tensor
+    scales: Tensor
+    offsets: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +49,11 @@ class Rows:
 
     Attributes:
         plain: (N, D), or None where nobody reads it.
-        quantized: (N, D) float8 e4m3, or None likewise.
-        scales: (N,) float32 that the rows of `quantized` are multiplied by.
+        quantized: likewise.
     """
 
     plain: Tensor | None
-    quantized: Tensor | None = None
-    scales: Tensor | None = None
+    quantized: QuantizedRows | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +90,11 @@ class Sequences:
         def chosen(values: Tensor | None) -> Tensor | None:
             return None if values is None else self.part(values, of_text=of_text)
 
-        return Rows(chosen(rows.plain), chosen(rows.quantized), chosen(rows.scales))
+        narrow = rows.quantized
+        if narrow is not None:
+            values, scales = (self.part(x, of_text=of_text) for x in (narrow.values, narrow.scales))
+            narrow = QuantizedRows(values, scales, chosen(narrow.offsets))
+        return Rows(chosen(rows.plain), narrow)
 
     def place(self, whole: Tensor, *, of_text: bool) -> Tensor | None:
         """Where a matrix product may write the part's rows itself; None with several sequences."""

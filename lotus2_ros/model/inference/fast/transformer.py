@@ -21,6 +21,7 @@ from lotus2_ros.model.inference.fast.linear import PLAIN, PlainLinear, RowLinear
 from lotus2_ros.model.inference.fast.operations import Turns, Update, add_norm
 from lotus2_ros.model.inference.fast.rows import Sequences
 from lotus2_ros.model.inference.fast.text_merging import merge_text
+from lotus2_ros.model.inference.quantization import INT8, EightBitFormat
 from lotus2_ros.model.inference.recent import Recent
 from lotus2_ros.model.inference.transformer import InferenceTransformer
 from lotus2_ros.model.latents import image_ids, pack, unpack
@@ -38,14 +39,15 @@ class FastTransformer:
         self,
         network: InferenceTransformer,
         *,
-        eight_bits: bool = False,
+        eight_bits: EightBitFormat | None = None,
         text_merging: float = 0.0,
     ) -> None:
         """Take over a network's weights.
 
         Args:
             network: on its device and in its precision; shares its weights with this one.
-            eight_bits: multiply in float8, weights quantised here once.
+            eight_bits: multiply in this format, weights quantised here once; None leaves them as
+                they are, in 8 bits or not.
             text_merging: compute text tokens once that differ by this share at most, see
                 `merge_text`.
 
@@ -66,6 +68,9 @@ class FastTransformer:
         self._text = whole if merged is None else merged.tokens  # (L, D)
         self._groups = None if merged is None else merged.groups
         self._backend = best_backend(self._text.device, self._text.dtype)
+        formats = {single.wanted.eight_bits for single in self._singles}
+        formats |= {double.first.eight_bits for double in self._doubles}
+        self._wide = INT8 in formats
         self._turns: Recent[tuple[int, int], Turns] = Recent(_KEPT)
         self._constants: Recent[float, Tensor] = Recent(4 * _KEPT)
 
@@ -148,10 +153,15 @@ class FastTransformer:
         return unpack(output.view(batch, sequences.image, -1), height, width)
 
     def _embed(self, latent: Tensor, sequences: Sequences) -> Tensor:
-        """Text and image tokens (B * S, D) in one new matrix."""
+        """Text and image tokens (B * S, D) in one new matrix.
+
+        Where products are of whole numbers it is in float32. Rounding the sum of all branches after
+        each of them is most of bfloat16's own error, which those products leave less room for.
+        """
         image = self._network.x_embedder(pack(latent))  # (B, T, D)
         text = self._text.expand(sequences.batch, -1, -1)
-        return torch.cat([text, image], 1).flatten(0, 1)
+        tokens = torch.cat([text, image], 1).flatten(0, 1)
+        return tokens.float() if self._wide else tokens
 
     def _turn(self, height: int, width: int) -> Turns:
         """Text lies at the origin and is not turned."""
