@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,3 +67,12 @@ class Prediction:
     sharpen_steps: int = 0
     timings: dict[str, float] = field(default_factory=dict)
     flying: BoolArray | None = None
+
+    def copied(self) -> Prediction:
+        """The same in arrays of its own."""
+        copies = {
+            name: values.copy()
+            for name in ('disparity', 'normals', 'flying')
+            if (values := getattr(self, name)) is not None
+        }
+        return replace(self, **copies)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, overload
 
@@ -286,7 +285,7 @@ class Lotus2Predictor:
             size = chosen_size(output_size, states[0].input_size)
             results.update(zip(members, self._stages.decode(states, size).result(), strict=True))
         if self.uses_gpu:  # many of them may be kept for long
-            results = {index: _unpinned(result) for index, result in results.items()}
+            results = {index: result.copied() for index, result in results.items()}
         return results[0] if single else [results[i] for i in range(len(images))]
 
     def run_core(
@@ -383,14 +382,6 @@ class Lotus2Predictor:
             msg = 'the detail sharpener is not loaded; load the model with it to sharpen'
             raise SettingsError(msg)
         return self.tasks if tasks is None else check_tasks(tasks, self.tasks)
-
-
-def _unpinned(result: Prediction) -> Prediction:
-    """The same in memory that the system may swap out."""
-    disparity, normals = (
-        None if values is None else values.copy() for values in (result.disparity, result.normals)
-    )
-    return replace(result, disparity=disparity, normals=normals)
 
 
 def _stages(opened: Opened) -> Stages:
