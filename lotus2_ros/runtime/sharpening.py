@@ -67,13 +67,17 @@ class SharpenJob:
     def step(self) -> None:
         """Take the next Euler step; returns when the device has finished it, or begun it if beside.
 
+        Where the last step was under way and has ended since anyone looked, nothing is left to do.
+
         Raises:
-            RuntimeError: all steps are taken, or one is under way.
+            RuntimeError: all steps were known to be taken, or one is under way.
         """
+        if self.done:
+            raise RuntimeError('all sharpening steps are taken')
         if self.poll():
             raise RuntimeError('a sharpening step is under way')
         if self.done:
-            raise RuntimeError('all sharpening steps are taken')
+            return
         name, step = self._plan[self._completed]
         latent = self._latents[name]
         if self._beside:

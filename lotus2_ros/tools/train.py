@@ -87,6 +87,20 @@ def _add_nano(parser: argparse.ArgumentParser) -> None:
         seconds = getattr(defaults, stage).seconds
         parser.add_argument(f'--{stage}-seconds', type=float, default=seconds)
         parser.add_argument(f'--{stage}-steps', type=int, default=getattr(defaults, stage).steps)
+    parser.add_argument(
+        '--core-cycles',
+        type=int,
+        default=defaults.core.cycles,
+        metavar='N',
+        help='with --start: go through the schedule N times within --core-seconds, and after each'
+        ' take the mean of the weights before and after it; 0: once, no mean (%(default)s)',
+    )
+    parser.add_argument(
+        '--core-rate',
+        type=float,
+        default=defaults.core.rate,
+        help='peak learning rate (%(default)s)',
+    )
     parser.add_argument('--precision', choices=['bfloat16', 'float32'], default=defaults.precision)
     parser.add_argument('--no-compile', action='store_true', help='neither compile nor record')
     parser.add_argument(
@@ -237,10 +251,17 @@ def settings_from(args: argparse.Namespace) -> TrainingSettings:
         )
         for stage in STAGES
     }
+    stages['core'] = dataclasses.replace(
+        stages['core'], cycles=args.core_cycles, rate=args.core_rate
+    )
     return dataclasses.replace(settings, **stages)
 
 
 def _run_nano(args: argparse.Namespace) -> int:
+    if args.core_cycles and args.start is None:
+        raise SettingsError(
+            '--core-cycles takes means with the weights it began with: give --start'
+        )
     training = NanoTraining(
         settings_from(args),
         args.out,

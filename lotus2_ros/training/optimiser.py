@@ -1,4 +1,4 @@
-"""A training step's bookkeeping: learning rate by the clock, clipping, Muon and AdamW, average."""
+"""A training step's bookkeeping: learning rate by the clock, clipping, Muon and AdamW, averages."""
 
 from __future__ import annotations
 
@@ -56,13 +56,14 @@ class Clock:
 
     def tick(self) -> None:
         """A step was made."""
+        cycle = self.cycle
         now = self._now()
         spent = self.seconds + min(now - self._mark, _LONGEST_STEP)
         self.seconds, late = self._agree(spent, float(now >= self._deadline))
         self._late = bool(late)
         self._mark = now
         self.steps += 1
-        self._steps_here += 1
+        self._steps_here = self._steps_here + 1 if self.cycle == cycle else 0
 
     @property
     def running(self) -> bool:
@@ -76,10 +77,20 @@ class Clock:
         return min(1.0, max(by_time, self.steps / self.settings.steps))
 
     @property
+    def cycle(self) -> int:
+        """Number of schedules gone through."""
+        return int(self.progress * self._schedules)
+
+    @property
+    def _schedules(self) -> int:
+        return max(1, self.settings.cycles)
+
+    @property
     def rate(self) -> float:
         """Learning rate: linear warm-up, then half a cosine down to 1 % of the peak."""
         warm = min(1.0, (self._steps_here + 1) / self.settings.warmup)
-        cosine = 0.5 * (1 + math.cos(math.pi * self.progress))
+        part = self.progress * self._schedules - min(self.cycle, self._schedules - 1)
+        cosine = 0.5 * (1 + math.cos(math.pi * part))
         return self.settings.rate * warm * (0.01 + 0.99 * cosine)
 
 
@@ -121,6 +132,7 @@ class Optimiser:
         self._muon = Muon(inner, decay=settings.decay) if inner else None
         self._adam = self._make_adam({id(value) for value in inner})
         self._average = _joined(values)
+        self._origin = self._average.clone() if settings.cycles else None
 
     def _make_adam(self, elsewhere: set[int]) -> torch.optim.AdamW:
         settings = self.clock.settings
@@ -183,8 +195,13 @@ class Optimiser:
         return norm
 
     def after(self) -> None:
-        """Count the step."""
+        """Count the step; at the end of a cycle the weights meet those that it began with."""
+        cycle = self.clock.cycle
         self.clock.tick()
+        if self._origin is not None and self.clock.cycle != cycle:
+            self._origin.lerp_(self._average, 0.5)
+            self._average.copy_(self._origin)
+            self.load_average()
 
     def step(self, loss: Tensor) -> Tensor:
         """Make one whole step down a loss; returns the gradient's norm before clipping."""
@@ -200,6 +217,16 @@ class Optimiser:
         """Give up the gradients, so that the parameters can be trained by another optimiser."""
         for value in self.parameters.values():
             value.grad = None
+
+    @property
+    def origin(self) -> Tensor | None:
+        """All weights that the present cycle began with, in one vector; None without cycles."""
+        return self._origin
+
+    def load_origin(self, origin: Tensor) -> None:
+        """Take over what `origin` gave; nothing happens without cycles."""
+        if self._origin is not None:
+            self._origin.copy_(origin)
 
     def moments(self) -> dict[str, Any]:
         """What Muon and AdamW remember."""

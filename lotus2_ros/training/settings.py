@@ -79,7 +79,8 @@ class Optimisation:
     """One stage's optimisation.
 
     Attributes:
-        seconds: length of the stage; the learning rate follows a cosine over it.
+        seconds: length of the stage; the learning rate follows a cosine over it, or over each
+            of its `cycles`.
         steps: most steps of the stage, whichever comes first.
         rate: peak learning rate.
         warmup: steps of linear warm-up, also after resuming.
@@ -88,6 +89,9 @@ class Optimisation:
         clip: largest norm of the gradient.
         average: decay of the exponential moving average of the weights.
         muon: Muon instead of AdamW for the matrices inside the transformer's blocks.
+        cycles: the stage goes through its schedule this often, and after each time the weights
+            become the mean of those before and after it: of two trained models that lie in one
+            valley the mean is better than both. 0 is one schedule, whose result stands as it is.
     """
 
     seconds: float
@@ -99,6 +103,7 @@ class Optimisation:
     clip: float = 1.0
     average: float = 0.999
     muon: bool = False
+    cycles: int = 0
 
 
 @dataclass(frozen=True)

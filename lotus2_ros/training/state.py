@@ -22,12 +22,14 @@ class StageState:
         average: averaged weights by parameter name, or None if left out to keep the file small:
             averaging starts again from the weights.
         moments: what the optimiser remembers, or None likewise: the stage resumes with a warm-up.
+        origin: weights that the present cycle began with; None likewise, or without cycles.
     """
 
     seconds: float
     steps: int
     average: dict[str, Any] | None = None
     moments: dict[str, Any] | None = None
+    origin: torch.Tensor | None = None
 
 
 @dataclass
@@ -62,6 +64,7 @@ class RunState:
             clock.steps,
             optimiser.average if whole else None,
             optimiser.moments() if whole else None,
+            optimiser.origin if whole else None,
         )
 
     def restore(self, name: str, optimiser: Optimiser) -> None:
@@ -84,6 +87,8 @@ class RunState:
                 value.copy_(stage.average[key])
         if stage.moments is not None:
             optimiser.load_moments(stage.moments)
+        if stage.origin is not None:
+            optimiser.load_origin(stage.origin)
 
     def save(self, path: Path) -> None:
         """Write the state; an interrupted write leaves the former file whole."""
@@ -98,6 +103,7 @@ class RunState:
                     'steps': stage.steps,
                     'average': stage.average,
                     'moments': stage.moments,
+                    'origin': stage.origin,
                 }
                 for name, stage in self.stages.items()
             },

@@ -362,6 +362,17 @@ def test_a_job_takes_one_step_at_a_time(predictor, beside):
     assert job.completed == 1
 
 
+def test_a_last_step_that_ends_unseen_is_no_error(predictor, beside):
+    job = predictor.sharpen(predictor.run_core(image(0), ['depth']), 1, beside=True)
+    job.step()
+    beside.under_way = False
+    assert not job.done  # as far as anyone has looked
+    job.step()
+    assert (job.completed, job.done) == (1, True)
+    with pytest.raises(RuntimeError, match='all sharpening steps are taken'):
+        job.step()
+
+
 def test_beside_is_refused_where_nothing_runs_beside(predictor):
     state = predictor.run_core(image(0), ['depth'])
     with pytest.raises(SettingsError, match='GPU with acceleration'):

@@ -11,6 +11,7 @@ from torch import nn
 from lotus2_ros.training.muon import Muon, orthogonalised
 from lotus2_ros.training.optimiser import Clock, Optimiser
 from lotus2_ros.training.settings import Optimisation
+from lotus2_ros.training.state import RunState
 
 
 @settings(deadline=None)  # the first call starts the linear algebra library
@@ -139,3 +140,64 @@ def test_gradients_lie_in_memory_as_their_weights_do(order):
     for own, other in zip(model.parameters(), plain.parameters(), strict=True):
         assert own.grad.stride() == own.stride()
         torch.testing.assert_close(own.grad, other.grad)
+
+
+def test_a_cycle_ends_with_the_mean_of_its_weights_before_and_after():
+    def trained(start: dict[str, torch.Tensor], steps: int, cycles: int) -> dict[str, torch.Tensor]:
+        model = nn.Linear(3, 3)
+        model.load_state_dict(start)
+        # The average follows at once, so that it is the weights themselves.
+        plan = Optimisation(
+            seconds=1e9, steps=steps, rate=1e-2, warmup=1, average=0.0, cycles=cycles
+        )
+        optimiser = Optimiser(dict(model.named_parameters()), Clock(plan))
+        while optimiser.clock.running:
+            optimiser.step((model(torch.ones(2, 3)) - 5).square().mean())
+        return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    torch.manual_seed(0)
+    before = {name: value.clone() for name, value in nn.Linear(3, 3).state_dict().items()}
+    after = trained(before, 20, 0)
+    once = trained(before, 20, 1)
+    for name, value in once.items():
+        torch.testing.assert_close(value, (before[name] + after[name]) / 2)
+    twice = trained(before, 40, 2)
+    assert any((twice[name] - once[name]).abs().max() > 1e-3 for name in once)
+
+
+def test_the_rate_goes_through_its_schedule_in_each_cycle():
+    clock = Clock(Optimisation(seconds=1e9, steps=40, rate=1.0, warmup=4, cycles=2))
+    rates, cycles = [], []
+    while clock.running:
+        rates.append(clock.rate)
+        cycles.append(clock.cycle)
+        clock.tick()
+    assert cycles == [0] * 20 + [1] * 20
+    assert rates[:20] == pytest.approx(rates[20:])
+    assert rates[0] < rates[3] > rates[10] > rates[19] > 0
+    assert clock.cycle == 2
+
+
+def test_a_cycle_goes_on_where_it_was_interrupted():
+    plan = Optimisation(seconds=1e9, steps=10, rate=1e-2, warmup=1, cycles=1)
+
+    def made() -> tuple[nn.Linear, Optimiser]:
+        model = nn.Linear(3, 3)
+        model.load_state_dict({'weight': torch.eye(3), 'bias': torch.zeros(3)})
+        return model, Optimiser(dict(model.named_parameters()), Clock(plan))
+
+    def go_on(model: nn.Linear, optimiser: Optimiser, until: int) -> None:
+        while optimiser.clock.steps < until:
+            optimiser.step((model(torch.ones(2, 3)) - 5).square().mean())
+
+    whole = made()
+    go_on(*whole, 10)
+    first, second = made(), made()
+    go_on(*first, 6)
+    state = RunState()
+    state.record('core', first[1], whole=True)
+    second[0].load_state_dict(first[0].state_dict())
+    state.restore('core', second[1])
+    go_on(*second, 10)
+    assert torch.equal(whole[0].weight, second[0].weight)
+    assert not torch.equal(whole[0].weight, torch.eye(3))

@@ -45,6 +45,19 @@ def test_every_number_of_nanos_recipe_is_taken(option, value):
     assert getattr(train.settings_from(args), option) == value
 
 
+def test_the_cores_schedule_is_taken():
+    core = train.settings_from(parsed('nano', '--out', 'x')).core
+    assert core == TrainingSettings().core
+    args = parsed('nano', '--out', 'x', '--core-cycles', '3', '--core-rate', '0.5')
+    core = train.settings_from(args).core
+    assert (core.cycles, core.rate) == (3, 0.5)
+
+
+def test_means_with_nothing_are_refused(tmp_path, capsys):
+    assert main(['train', 'nano', '--out', str(tmp_path), '--core-cycles', '2']) == 1
+    assert 'give --start' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('arguments', [[], ['everything'], ['core'], ['sharpener', '--steps', '3']])
 def test_a_wrong_command_line_is_refused(arguments):
     with pytest.raises(SystemExit) as caught:
