@@ -81,14 +81,14 @@ def test_sound_networks_stay_far_below_the_tolerance(tmp_path, precision, seed):
 def test_nano_passes_in_every_precision():
     for precision in PRECISIONS:
         for agreement in check(load('nano', precision)):
-            assert 0 < agreement.error < 0.4 * agreement.tolerance
+            assert 0 < agreement.error < 0.8 * agreement.tolerance, precision
 
 
 def test_tolerances_are_tighter_where_less_is_rounded():
     order = 'float32', 'bfloat16', 'int8', 'fp8'
     tolerances = [TOLERANCES[precision] for precision in order]
     assert tolerances == sorted(set(tolerances))
-    assert tolerances[-1] < 0.2
+    assert tolerances[-1] < 0.3
     assert set(TOLERANCES) == set(LAYER_TOLERANCES) == set(PRECISIONS)
 
 
