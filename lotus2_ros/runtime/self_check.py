@@ -31,9 +31,9 @@ from lotus2_ros.types import UInt8Array
 TOLERANCES = {'float32': 1e-4, 'bfloat16': 0.05, 'int8': 0.1, 'fp8': 0.25}
 """Largest error of the output latent, relative to its norm, by precision of the weights.
 
-The most that was measured on sound networks is 2e-6, 0.024, 0.025 and 0.19, on a CPU, with nano: its
-trained weights magnify rounding more than random ones do, in few blocks or in FLUX's 57 (7e-7,
-0.017, 0.023 and 0.055). A GPU adds up in another order: on an H200, FLUX's 57 gave 0.015 in
+The most that was measured on sound networks is 2e-6, 0.024, 0.025 and 0.19, on a CPU, with nano:
+its trained weights magnify rounding more than random ones do, in few blocks or in FLUX's 57
+(7e-7, 0.017, 0.023 and 0.055). A GPU adds up in another order: on an H200, FLUX's 57 gave 0.015 in
 bfloat16 and 0.097 in fp8.
 """
 
