@@ -97,7 +97,7 @@ def test_eight_bits_keep_nanos_depth(tmp_path, layout, precision):
     theirs = Lotus2Predictor.from_pretrained('nano', tasks=['depth'], device='cpu')
     assert ours.info()['precision'] == precision
     photograph = read_photograph(photographs_in(SAMPLES)[0])
-    image = cv2.resize(photograph, (128, 96), interpolation=cv2.INTER_AREA)
+    image = cv2.resize(photograph, (320, 240), interpolation=cv2.INTER_AREA)
     made, exact = (p.predict(image).disparity for p in (ours, theirs))
     error = np.abs(made - exact).mean() / exact.std()
     assert 0 < error <= 0.1
