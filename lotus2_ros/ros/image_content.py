@@ -49,6 +49,7 @@ class ImageContent:
         self._checksum: int | None = None
         self._first_s = 0.0
         self._times = 0
+        self._unfollowed_s: float | None = None
 
     def reset(self) -> None:
         """Forget the images before."""
@@ -59,6 +60,8 @@ class ImageContent:
     ) -> None:
         """Refuse an image that shows nothing, or that has been the same for too long.
 
+        What it takes to know the next one again may be left to `follow`.
+
         Args:
             rgb: (H, W, 3) as it came from the camera, contiguous.
             now_s: when, on a steady clock.
@@ -68,26 +71,38 @@ class ImageContent:
         Raises:
             ImageContentError: saying which it is.
         """
+        self._unfollowed_s = None
         rows, columns = (max(1, side // _SAMPLES) for side in rgb.shape[:2])
         samples = rgb[::rows, ::columns]
         if min_contrast > 0:
             _check_contrast(samples, min_contrast)
-        self._follow(rgb, samples.tobytes(), now_s)
-        lasted_s = now_s - self._first_s
-        if 0 < frozen_timeout_s < lasted_s and self._times > _MOST_REPEATED:
-            raise ImageContentError(
-                'frozen image',
-                f'the same bytes for more than {frozen_timeout_s:g} s',
-                'restart the camera or its driver; for still pictures set frozen_timeout_s: 0',
-            )
-
-    def _follow(self, rgb: UInt8Array, samples: bytes, now_s: float) -> None:
-        """Count how often, and since when, the image has been the same."""
-        if samples != self._samples:
-            self._samples, self._checksum = samples, None
+        taken = samples.tobytes()
+        if taken != self._samples:
+            self._samples, self._checksum = taken, None
             self._first_s, self._times = now_s, 1
             return
-        # All of the image is looked at only where the samples are those of the one before.
+        self._unfollowed_s = now_s
+
+        def is_frozen() -> bool:
+            return 0 < frozen_timeout_s < now_s - self._first_s and self._times >= _MOST_REPEATED
+
+        if is_frozen():  # so far; and if all of this image is what the last one was
+            self.follow(rgb)
+            if is_frozen():
+                raise ImageContentError(
+                    'frozen image',
+                    f'the same bytes for more than {frozen_timeout_s:g} s',
+                    'restart the camera or its driver; for still pictures set frozen_timeout_s: 0',
+                )
+
+    def follow(self, rgb: UInt8Array) -> None:
+        """Count how often, and since when, the image has been the same.
+
+        After `check`, with the same image; there is time for it once the model has the image.
+        """
+        now_s, self._unfollowed_s = self._unfollowed_s, None
+        if now_s is None:  # its samples are not those of the one before, or it was counted
+            return
         checksum = zlib.crc32(rgb.data)
         if self._checksum not in (None, checksum):
             self._first_s, self._times = now_s, 0

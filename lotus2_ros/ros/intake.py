@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 
 from lotus2_ros.errors import ImageError, WorkerError
 from lotus2_ros.ros.camera import Camera, CameraTracker
@@ -189,17 +191,34 @@ class Intake:
             # A simulated camera has no noise: it repeats itself while nothing moves.
             frozen_timeout_s=0.0 if self._simulated() else settings.frozen_timeout_s,
         )
-        if self._rectifier:
-            np.copyto(view, self._rectifier.apply(raw))
-        self._monitor.durations([('decode', time.monotonic() - received)])
+        try:
+            if self._rectifier:
+                np.copyto(view, self._rectifier.apply(raw))
+            self._monitor.durations([('decode', time.monotonic() - received)])
+            return self._commit(message.header, received, view, settings, core, sharp)
+        finally:
+            self._content.follow(raw)
+
+    def _commit(
+        self,
+        header: Header,
+        received: float,
+        view: UInt8Array,
+        settings: NodeSettings,
+        core: Plan,
+        sharp: Plan,
+    ) -> str | None:
+        """Send the view to the worker; until the next is begun, it may still be read."""
+        height, width = view.shape[:2]
         size = _output_size(height, width, settings.output_scale)
+        colors = _wanted_colors(core, sharp, settings)
         frame = Frame(
-            header=message.header,
+            header=header,
             settings=settings,
             core=core,
             sharp=sharp,
             camera=self.camera,
-            rgb=self._colors(view, size, core, sharp, settings),
+            rgb=colors,
             epoch=self.epoch,
             received=received,
             stream=self._stream,
@@ -233,6 +252,8 @@ class Intake:
                 self._scale.answered(frame)
         if not accepted:
             return 'worker lost'
+        if colors is not None:
+            _give_colors(colors, view, size)
         self._sharpen_requested = False
         self._scale.sent()
         return None
@@ -272,20 +293,28 @@ class Intake:
         height, width = size or view.shape[:2]
         return grey_of(view, picture_size(references, width, height))
 
-    def _colors(
-        self,
-        view: UInt8Array,
-        size: tuple[int, int] | None,
-        core: Plan,
-        sharp: Plan,
-        settings: NodeSettings,
-    ) -> UInt8Array | None:
-        if not settings.cloud_color or POINTS not in core.deliver | sharp.deliver:
-            return None
-        if size is None:
-            return view.copy()  # the next image overwrites the view
-        resized = cv2.resize(view, (size[1], size[0]), interpolation=cv2.INTER_AREA)
-        return np.asarray(resized, dtype=np.uint8)
+
+def _wanted_colors(core: Plan, sharp: Plan, settings: NodeSettings) -> Future[UInt8Array] | None:
+    if not settings.cloud_color or POINTS not in core.deliver | sharp.deliver:
+        return None
+    return Future()
+
+
+def _give_colors(
+    colors: Future[UInt8Array], view: UInt8Array, size: tuple[int, int] | None
+) -> None:
+    """Keep an image (H, W, 3) at the size of the results, since the next one overwrites it."""
+    try:
+        kept = view.copy() if size is None else _reduced(view, size)
+    except Exception as error:  # whoever waits for them must hear of it
+        colors.set_exception(error)
+        raise
+    colors.set_result(kept)
+
+
+def _reduced(rgb: UInt8Array, size: tuple[int, int]) -> UInt8Array:
+    resized = cv2.resize(rgb, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    return np.asarray(resized, dtype=np.uint8)
 
 
 def _output_size(height: int, width: int, scale: float) -> tuple[int, int] | None:

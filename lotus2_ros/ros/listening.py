@@ -12,12 +12,14 @@ from rclpy.node import Node
 from lotus2_ros.freed_memory import keep_freed_memory
 from lotus2_ros.ros.health import State
 from lotus2_ros.ros.signals import POLL_S
+from lotus2_ros.ros.turns import take_turns_often
 
 
 class Listening:
     """The thread begins with `_listen`, once everything is subscribed; `close` ends it.
 
-    The program then keeps freed memory: unpacking a message of megabytes takes half the time.
+    The program then keeps freed memory: unpacking a message of megabytes takes half the time. And
+    its threads take turns often, so that none is late to say when a message came.
 
     Args:
         name: of the node.
@@ -26,6 +28,7 @@ class Listening:
 
     def __init__(self, name: str, domain: int) -> None:
         keep_freed_memory()
+        take_turns_often()
         self._lock = threading.Lock()
         self._state = ''
         self._failure = ''

@@ -13,6 +13,7 @@ from lotus2_ros.errors import Lotus2Error
 from lotus2_ros.freed_memory import keep_freed_memory
 from lotus2_ros.ros.node import DepthNode
 from lotus2_ros.ros.signals import POLL_S, StopFlag, init
+from lotus2_ros.ros.turns import take_turns_often
 
 
 def main(args: list[str] | None = None) -> int:
@@ -22,6 +23,7 @@ def main(args: list[str] | None = None) -> int:
         0 after a signal, 1 after a fault or for parameters that cannot be used.
     """
     keep_freed_memory()
+    take_turns_often()
     stop = init(args)
     node: DepthNode | None = None
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -44,7 +45,8 @@ class Frame:
         core: what is delivered of the core result.
         sharp: what is delivered of a sharpened result.
         camera: of the image the model sees, or None.
-        rgb: that image at the size of the results, if the cloud needs its colours.
+        rgb: (H, W, 3) that image at the size of the results, if the cloud needs its colours; kept
+            while the model works.
         epoch: results of an older epoch are not published.
         received: when the image came, on the steady clock [s].
         stream: which camera it is from.
@@ -58,7 +60,7 @@ class Frame:
     core: plan.Plan
     sharp: plan.Plan
     camera: Camera | None
-    rgb: UInt8Array | None
+    rgb: Future[UInt8Array] | None
     epoch: int
     received: float
     stream: int = 0
@@ -306,7 +308,7 @@ class Products:
         if not np.isfinite(self._points[..., 2]).any():
             return None
         height, width = self._points.shape[:2]
-        rgb = self.frame.rgb if settings.cloud_color else None
+        rgb = self.frame.rgb.result() if settings.cloud_color and self.frame.rgb else None
         normals = _given(self.normals) if settings.cloud_normals else None
         fields, step = cloud_fields(rgb=rgb is not None, normals=normals is not None)
         header = self.frame.header

@@ -93,7 +93,13 @@ def _add_nano(parser: argparse.ArgumentParser) -> None:
         default=defaults.core.cycles,
         metavar='N',
         help='with --start: go through the schedule N times within --core-seconds, and after each'
-        ' take the mean of the weights before and after it; 0: once, no mean (%(default)s)',
+        ' take a mean of the weights before and after it; 0: once, no mean (%(default)s)',
+    )
+    parser.add_argument(
+        '--core-share',
+        type=float,
+        default=defaults.core.share,
+        help='share of the weights after a cycle in that mean (%(default)s)',
     )
     parser.add_argument(
         '--core-rate',
@@ -146,6 +152,12 @@ def _add_nano(parser: argparse.ArgumentParser) -> None:
         default=defaults.normals_every,
         metavar='N',
         help='normals are learnt in every N-th step only (%(default)s)',
+    )
+    parser.add_argument(
+        '--wide-share',
+        type=float,
+        default=defaults.size_weights[1],
+        help='share of steps whose pictures are 400x192, not 320x240 (%(default)s)',
     )
     parser.add_argument(
         '--truth-share',
@@ -241,6 +253,7 @@ def settings_from(args: argparse.Namespace) -> TrainingSettings:
         reuse=args.reuse,
         normals_every=args.normals_every,
         truth_share=args.truth_share,
+        size_weights=(1 - args.wide_share, args.wide_share),
         decoder_with_core=args.decoder_with_core,
     )
     stages = {
@@ -252,7 +265,7 @@ def settings_from(args: argparse.Namespace) -> TrainingSettings:
         for stage in STAGES
     }
     stages['core'] = dataclasses.replace(
-        stages['core'], cycles=args.core_cycles, rate=args.core_rate
+        stages['core'], cycles=args.core_cycles, share=args.core_share, rate=args.core_rate
     )
     return dataclasses.replace(settings, **stages)
 

@@ -199,7 +199,7 @@ class Optimiser:
         cycle = self.clock.cycle
         self.clock.tick()
         if self._origin is not None and self.clock.cycle != cycle:
-            self._origin.lerp_(self._average, 0.5)
+            self._origin.lerp_(self._average, self.clock.settings.share)
             self._average.copy_(self._origin)
             self.load_average()
 

@@ -90,8 +90,10 @@ class Optimisation:
         average: decay of the exponential moving average of the weights.
         muon: Muon instead of AdamW for the matrices inside the transformer's blocks.
         cycles: the stage goes through its schedule this often, and after each time the weights
-            become the mean of those before and after it: of two trained models that lie in one
+            become a mean of those before and after it: of two trained models that lie in one
             valley the mean is better than both. 0 is one schedule, whose result stands as it is.
+        share: of those after it in that mean: a half, or less where those before it are already a
+            mean of several.
     """
 
     seconds: float
@@ -104,6 +106,7 @@ class Optimisation:
     average: float = 0.999
     muon: bool = False
     cycles: int = 0
+    share: float = 0.5
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ def check(content: ImageContent, rgb: UInt8Array, now_s: float = 0.0, **settings
         content.check(rgb, now_s, **{'min_contrast': 4.0, 'frozen_timeout_s': 3.0, **settings})
     except ImageContentError as error:
         return error.cause if error.remedy and error.cause in str(error) else f'unclear: {error}'
+    finally:
+        content.follow(rgb)
     return ''
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from lotus2_ros.ros.plan import TOPICS, make_plan
 from lotus2_ros.ros.products import Frame, FrameScale, Products
 from lotus2_ros.ros.publishing import Packed
 from lotus2_ros.settings import NodeSettings
+from lotus2_ros.types import UInt8Array
 
 H, W = 12, 16
 HEADER = Header(frame_id='optical')
@@ -24,7 +26,8 @@ CAMERA = Camera(Intrinsics.from_hfov(60.0, 2 * W, 2 * H), None, 'test')
 def frame(camera: Camera | None = CAMERA, **settings: object) -> Frame:
     chosen = NodeSettings(**{'scale_mode': 'fixed', 'camera_height': 0.5, **settings})  # type: ignore[arg-type]
     core = make_plan(TOPICS, chosen, '')
-    colors = np.full((H, W, 3), (10, 20, 30), np.uint8)
+    colors: Future[UInt8Array] = Future()
+    colors.set_result(np.full((H, W, 3), (10, 20, 30), np.uint8))
     return Frame(HEADER, chosen, core, core, camera, colors, epoch=0, received=0.0)
 
 

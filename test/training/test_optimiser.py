@@ -143,12 +143,14 @@ def test_gradients_lie_in_memory_as_their_weights_do(order):
 
 
 def test_a_cycle_ends_with_the_mean_of_its_weights_before_and_after():
-    def trained(start: dict[str, torch.Tensor], steps: int, cycles: int) -> dict[str, torch.Tensor]:
+    def trained(
+        start: dict[str, torch.Tensor], steps: int, cycles: int, share: float = 0.5
+    ) -> dict[str, torch.Tensor]:
         model = nn.Linear(3, 3)
         model.load_state_dict(start)
         # The average follows at once, so that it is the weights themselves.
         plan = Optimisation(
-            seconds=1e9, steps=steps, rate=1e-2, warmup=1, average=0.0, cycles=cycles
+            seconds=1e9, steps=steps, rate=1e-2, warmup=1, average=0.0, cycles=cycles, share=share
         )
         optimiser = Optimiser(dict(model.named_parameters()), Clock(plan))
         while optimiser.clock.running:
@@ -161,6 +163,8 @@ def test_a_cycle_ends_with_the_mean_of_its_weights_before_and_after():
     once = trained(before, 20, 1)
     for name, value in once.items():
         torch.testing.assert_close(value, (before[name] + after[name]) / 2)
+    for name, value in trained(before, 20, 1, share=0.25).items():
+        torch.testing.assert_close(value, 0.75 * before[name] + 0.25 * after[name])
     twice = trained(before, 40, 2)
     assert any((twice[name] - once[name]).abs().max() > 1e-3 for name in once)
 

@@ -45,12 +45,19 @@ def test_every_number_of_nanos_recipe_is_taken(option, value):
     assert getattr(train.settings_from(args), option) == value
 
 
+def test_the_share_of_wide_pictures_is_taken():
+    default = train.settings_from(parsed('nano', '--out', 'x'))
+    assert default.size_weights == TrainingSettings().size_weights
+    chosen = train.settings_from(parsed('nano', '--out', 'x', '--wide-share', '0.125'))
+    assert chosen.size_weights == (0.875, 0.125)
+
+
 def test_the_cores_schedule_is_taken():
     core = train.settings_from(parsed('nano', '--out', 'x')).core
     assert core == TrainingSettings().core
-    args = parsed('nano', '--out', 'x', '--core-cycles', '3', '--core-rate', '0.5')
-    core = train.settings_from(args).core
-    assert (core.cycles, core.rate) == (3, 0.5)
+    options = ('--core-cycles', '3', '--core-share', '0.25', '--core-rate', '0.75')
+    core = train.settings_from(parsed('nano', '--out', 'x', *options)).core
+    assert (core.cycles, core.share, core.rate) == (3, 0.25, 0.75)
 
 
 def test_means_with_nothing_are_refused(tmp_path, capsys):
