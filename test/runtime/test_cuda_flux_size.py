@@ -86,4 +86,4 @@ def test_modes_are_as_near_to_float32_as_diffusers_is(record_property, monkeypat
     assert 0 < errors['accelerated'] <= 1.3 * errors['diffusers']
     assert 0 < errors['int8'] <= 2 * errors['diffusers']
     assert errors[FP8_WEIGHTS] > 2 * errors['diffusers']
-    assert errors['fp8'] <= 0.15  # far below what the check at each start allows
+    assert errors['fp8'] <= 0.15  # what the check at each start allows

@@ -61,10 +61,10 @@ def overwrite(path, key, value):
 
 def test_the_picture_is_the_same_everywhere():
     picture = golden_picture()
-    assert (picture.shape, picture.dtype) == ((96, 128, 3), np.uint8)
+    assert (picture.shape, picture.dtype) == ((240, 320, 3), np.uint8)
     assert np.array_equal(picture, golden_picture())
     assert picture.std(axis=(0, 1)).min() > 20
-    assert int(picture.astype(int).sum()) == 4864730
+    assert int(picture.astype(int).sum()) == 30473930
 
 
 @pytest.mark.parametrize('precision', PRECISIONS)
@@ -81,14 +81,14 @@ def test_sound_networks_stay_far_below_the_tolerance(tmp_path, precision, seed):
 def test_nano_passes_in_every_precision():
     for precision in PRECISIONS:
         for agreement in check(load('nano', precision)):
-            assert 0 < agreement.error < 0.8 * agreement.tolerance, precision
+            assert 0 < agreement.error < 0.4 * agreement.tolerance, precision
 
 
 def test_tolerances_are_tighter_where_less_is_rounded():
     order = 'float32', 'bfloat16', 'int8', 'fp8'
     tolerances = [TOLERANCES[precision] for precision in order]
     assert tolerances == sorted(set(tolerances))
-    assert tolerances[-1] < 0.3
+    assert tolerances[-1] < 0.2
     assert set(TOLERANCES) == set(LAYER_TOLERANCES) == set(PRECISIONS)
 
 
