@@ -13,6 +13,6 @@ def take_turns_often() -> None:
     By default one that runs Python code keeps it for 5 ms, or until it waits for something. An
     image and its CameraInfo arrive together, on two threads: while the executor dealt with the
     small one, and then listed again all that it waits for, the large one waited. Without that,
-    depth is received 0.8 ms sooner, see docs/speed.md.
+    depth is received 0.9 ms sooner, see docs/speed.md.
     """
     sys.setswitchinterval(_INTERVAL_S)
