@@ -275,6 +275,10 @@ def _run_nano(args: argparse.Namespace) -> int:
         raise SettingsError(
             '--core-cycles takes means with the weights it began with: give --start'
         )
+    for option in ('core_share', 'wide_share'):
+        share = getattr(args, option)
+        if not 0 <= share <= 1:
+            raise SettingsError(f'--{option.replace("_", "-")} is {share}; allowed: 0 to 1')
     training = NanoTraining(
         settings_from(args),
         args.out,

@@ -65,6 +65,13 @@ def test_means_with_nothing_are_refused(tmp_path, capsys):
     assert 'give --start' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('option', ['--core-share', '--wide-share'])
+@pytest.mark.parametrize('share', ['-0.1', '1.1', 'nan'])
+def test_a_share_is_between_nothing_and_all(tmp_path, capsys, option, share):
+    assert main(['train', 'nano', '--out', str(tmp_path), f'{option}={share}']) == 1
+    assert f'{option} is {share}; allowed: 0 to 1' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('arguments', [[], ['everything'], ['core'], ['sharpener', '--steps', '3']])
 def test_a_wrong_command_line_is_refused(arguments):
     with pytest.raises(SystemExit) as caught:
