@@ -10,8 +10,8 @@ from lotus2_ros.training.evaluation.benchmark import Sample
 from lotus2_ros.training.evaluation.built_in import HeldOut
 from lotus2_ros.training.evaluation.judging import judge
 
-COUNT = 6
-SCENES = HeldOut(count=COUNT, height=144, width=192)
+COUNT = 8
+SCENES = HeldOut(count=COUNT)
 FIGURES = 'abs_rel', 'normal_mean'
 
 

@@ -56,6 +56,13 @@ straight on: flow at the border of a lens of 75 degrees is 0.6 of focal length /
 _FLOW_NOISE = 0.05
 """Median length of the flow where nothing moves [px]."""
 
+_SAME_CONTRAST = 0.1
+"""Change of the log of contrast up to which pictures are taken as they are: what enters and leaves
+them changes it, too."""
+
+_MOST_CONTRAST = 8.0
+"""Times that contrast is raised at most."""
+
 
 class _Small(NamedTuple):
     disparity: Float32Array
@@ -153,7 +160,7 @@ class FrameAligner:
         if last is None or last.grey is None or picture is None:
             return None
         grey = _small_picture(picture, last.grey.shape[::-1])
-        old, flow = self._followed(last.disparity, last.grey, grey)
+        old, flow = self._followed(last.disparity, *in_one_light(last.grey, grey))
         # The flow's own noise is no motion.
         lengths = np.hypot(flow[::4, ::4, 0], flow[::4, ::4, 1])
         moved = max(0.0, median(lengths.reshape(-1)) - _FLOW_NOISE) / flow.shape[1]
@@ -197,6 +204,30 @@ def relation(one: Float32Array, other: Float32Array) -> Transition | NoTransitio
     if first.disparity.shape != second.disparity.shape:
         return NoTransition('picture of another size')
     return _related(_compared(first.disparity), _compared(second.disparity), 0.0)
+
+
+def in_one_light(before: UInt8Array, now: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
+    """Two pictures with the brightness and contrast of that which has more of it.
+
+    Optical flow takes a change of brightness for a motion, and cameras change their exposure.
+
+    Args:
+        before: (h, w) grey.
+        now: (h, w) grey.
+    """
+    old, new = ([float(v[0, 0]) for v in cv2.meanStdDev(picture)] for picture in (before, now))
+    least = max(old[1], new[1]) / _MOST_CONTRAST
+    change = math.log(max(old[1], least, 1.0) / max(new[1], least, 1.0))
+    if abs(change) <= _SAME_CONTRAST:
+        return before, now
+    if change > 0:
+        return before, _relit(now, new[0], old[0], math.exp(change))
+    return _relit(before, old[0], new[0], math.exp(-change)), now
+
+
+def _relit(picture: UInt8Array, mean: float, wanted: float, gain: float) -> UInt8Array:
+    relit = cv2.addWeighted(picture, gain, picture, 0.0, wanted - gain * mean)
+    return np.asarray(relit, dtype=np.uint8)
 
 
 def _is_for(

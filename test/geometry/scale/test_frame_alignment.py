@@ -5,8 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lotus2_ros.geometry.scale.frame_alignment import FrameAligner
+from lotus2_ros.geometry.scale.frame_alignment import FrameAligner, in_one_light
 from lotus2_ros.geometry.scale.steady import Steadier
 from lotus2_ros.geometry.scale.transition import NoTransition, Transition
 
@@ -89,6 +91,44 @@ def test_the_map_is_found_though_a_third_of_the_picture_moves_by_itself(seed):
     assert found.scale == pytest.approx(1.4, rel=0.03)
     assert found.shift == pytest.approx(-0.1, abs=0.02)
     assert rng is not None
+
+
+@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize('step', [0, 4])
+@pytest.mark.parametrize('exposure', [0.3, 0.5, 2.0])
+def test_a_change_of_light_is_no_motion(seed, step, exposure):
+    disparity, grey = panorama(seed)
+    grey = (60 + 0.25 * grey.astype(np.float32)).astype(np.uint8)  # none is over twice as bright
+    aligner = FrameAligner()
+    aligner.update(disparity[:, :320], grey[:, :320])
+    window = slice(step, step + 320)
+    lit = (exposure * grey[:, window]).astype(np.uint8)
+    found = aligner.update((1.2 * disparity[:, window] + 0.02).astype(np.float32), lit)
+    assert isinstance(found, Transition)
+    assert found.moved == pytest.approx(step / 320, abs=0.001)
+    assert found.scale == pytest.approx(1.2, rel=0.01)
+    assert found.shift == pytest.approx(0.02, abs=0.005)
+
+
+@given(
+    level=st.integers(0, 200),
+    contrast=st.integers(0, 55),
+    gain=st.floats(0.05, 1.0),
+    shift=st.integers(0, 20),
+)
+def test_pictures_that_differ_in_light_alone_become_alike(level, contrast, gain, shift):
+    rng = np.random.default_rng(level)
+    one = (level + contrast * rng.random((24, 32))).astype(np.uint8)
+    other = (gain * one + shift).astype(np.uint8)
+    before, now = in_one_light(one, other)
+    assert before.dtype == now.dtype == np.uint8
+    assert before.shape == now.shape == one.shape
+    backwards = in_one_light(other, one)
+    assert np.array_equal(backwards[0], now)
+    assert np.array_equal(backwards[1], before)
+    if contrast * gain > 8 and gain > 0.2:  # the darker one still has levels
+        difference = before.astype(float) - now
+        assert difference.std() < 0.15 * contrast
 
 
 def test_motion_makes_the_map_less_certain():
