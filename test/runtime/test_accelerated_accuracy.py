@@ -10,7 +10,7 @@ from lotus2_ros.training.evaluation.benchmark import Sample
 from lotus2_ros.training.evaluation.built_in import HeldOut
 from lotus2_ros.training.evaluation.judging import judge
 
-COUNT = 8
+COUNT = 6
 SCENES = HeldOut(count=COUNT)
 FIGURES = 'abs_rel', 'normal_mean'
 
