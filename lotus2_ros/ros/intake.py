@@ -9,7 +9,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
@@ -21,7 +20,7 @@ from lotus2_ros.ros.compressed import compressed_size, decode_compressed
 from lotus2_ros.ros.edge_search import edge_search
 from lotus2_ros.ros.image_content import ImageContent, ImageContentError
 from lotus2_ros.ros.monitor import Monitor
-from lotus2_ros.ros.pictures import grey_of, picture_size
+from lotus2_ros.ros.pictures import colors_of, grey_of, picture_size
 from lotus2_ros.ros.plan import POINTS, Plan, make_plan
 from lotus2_ros.ros.problems import ProblemLog
 from lotus2_ros.ros.products import Frame
@@ -227,11 +226,11 @@ class Intake:
                 settings,
                 core,
                 self.camera,
-                size or (height, width),
+                size,
                 shift=self._scale.expected_shift(settings),
                 device=str(self._client.info.get('device', '')),
             ),
-            size=size or (height, width),
+            size=size,
         )
         wanted_tasks = {*core.tasks, *sharp.tasks}
         if not core.tasks:
@@ -285,12 +284,12 @@ class Intake:
         return due
 
     def _picture(
-        self, view: UInt8Array, size: tuple[int, int] | None, settings: NodeSettings
+        self, view: UInt8Array, size: tuple[int, int], settings: NodeSettings
     ) -> UInt8Array | None:
         references = settings.references()
         if not references and not settings.steady:
             return None
-        height, width = size or view.shape[:2]
+        height, width = size
         return grey_of(view, picture_size(references, width, height))
 
 
@@ -300,24 +299,15 @@ def _wanted_colors(core: Plan, sharp: Plan, settings: NodeSettings) -> Future[UI
     return Future()
 
 
-def _give_colors(
-    colors: Future[UInt8Array], view: UInt8Array, size: tuple[int, int] | None
-) -> None:
-    """Keep an image (H, W, 3) at the size of the results, since the next one overwrites it."""
+def _give_colors(colors: Future[UInt8Array], view: UInt8Array, size: tuple[int, int]) -> None:
+    """Keep an image (H, W, 3) at the size (h, w) of the results: the next one overwrites it."""
     try:
-        kept = view.copy() if size is None else _reduced(view, size)
+        kept = colors_of(view, size[::-1])
     except Exception as error:  # whoever waits for them must hear of it
         colors.set_exception(error)
         raise
     colors.set_result(kept)
 
 
-def _reduced(rgb: UInt8Array, size: tuple[int, int]) -> UInt8Array:
-    resized = cv2.resize(rgb, (size[1], size[0]), interpolation=cv2.INTER_AREA)
-    return np.asarray(resized, dtype=np.uint8)
-
-
-def _output_size(height: int, width: int, scale: float) -> tuple[int, int] | None:
-    if scale == 1.0:
-        return None
+def _output_size(height: int, width: int, scale: float) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))

@@ -1,4 +1,4 @@
-"""Grey pictures, as small as what follows them from frame to frame can do with."""
+"""What is kept of an image: colours for a cloud, and grey to follow it from frame to frame."""
 
 from __future__ import annotations
 
@@ -24,6 +24,16 @@ def picture_size(references: tuple[str, ...], width: int, height: int) -> tuple[
 
 def grey_of(rgb: UInt8Array, size: tuple[int, int]) -> UInt8Array:
     """(h, w) grey of an RGB picture, at (width, height)."""
-    if (rgb.shape[1], rgb.shape[0]) != size:
-        rgb = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    return np.asarray(cv2.cvtColor(_reduced(rgb, size), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+
+
+def colors_of(rgb: UInt8Array, size: tuple[int, int]) -> UInt8Array:
+    """(h, w, 3) copy of an RGB picture, at (width, height)."""
+    reduced = _reduced(rgb, size)
+    return rgb.copy() if reduced is rgb else reduced
+
+
+def _reduced(rgb: UInt8Array, size: tuple[int, int]) -> UInt8Array:
+    if (rgb.shape[1], rgb.shape[0]) == size:
+        return rgb
+    return np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)

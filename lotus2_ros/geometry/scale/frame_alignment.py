@@ -215,14 +215,20 @@ def in_one_light(before: UInt8Array, now: UInt8Array) -> tuple[UInt8Array, UInt8
         before: (h, w) grey.
         now: (h, w) grey.
     """
-    old, new = ([float(v[0, 0]) for v in cv2.meanStdDev(picture)] for picture in (before, now))
-    least = max(old[1], new[1]) / _MOST_CONTRAST
-    change = math.log(max(old[1], least, 1.0) / max(new[1], least, 1.0))
+    (mean_before, contrast_before), (mean_now, contrast_now) = map(_light, (before, now))
+    change = math.log(max(contrast_before, 1.0) / max(contrast_now, 1.0))
     if abs(change) <= _SAME_CONTRAST:
         return before, now
+    gain = min(math.exp(abs(change)), _MOST_CONTRAST)
     if change > 0:
-        return before, _relit(now, new[0], old[0], math.exp(change))
-    return _relit(before, old[0], new[0], math.exp(-change)), now
+        return before, _relit(now, mean_now, mean_before, gain)
+    return _relit(before, mean_before, mean_now, gain), now
+
+
+def _light(picture: UInt8Array) -> tuple[float, float]:
+    """Mean and standard deviation of the grey values."""
+    mean, deviation = cv2.meanStdDev(picture)
+    return mean.item(), deviation.item()
 
 
 def _relit(picture: UInt8Array, mean: float, wanted: float, gain: float) -> UInt8Array:
