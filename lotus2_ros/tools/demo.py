@@ -167,6 +167,13 @@ def _watch(args: argparse.Namespace, node: Process, player: Process) -> int:
     )
     for path in write_pictures(scenes, args.out):
         print(f'wrote {path}')
+    blunt = not_sharpened(scenes)
+    if blunt:
+        print(
+            f'{blunt} of {len(scenes)} photographs were not sharpened in time, and their last two'
+            f' pictures are empty: give more than --seconds {args.seconds:g}, or stop what else'
+            ' keeps this machine busy'
+        )
     if missing:
         print(f'nothing came on: {", ".join(missing)}', file=sys.stderr)
         print(f'the node said last: {listener.state}', file=sys.stderr)
@@ -206,13 +213,18 @@ def _listen(listener: OutputListener, processes: tuple[Process, ...], seconds: f
             if elapsed < seconds:
                 continue
             missing = len(listener.missing())
-            blunt = sum('sharp/depth/color' not in scene.messages for scene in listener.scenes())
+            blunt = not_sharpened(listener.scenes())
             patience = _PATIENCE_S if missing else _SHARP_PATIENCE_S if blunt else 0.0
             if elapsed >= seconds + patience:
                 return
             if (missing, blunt) != awaited:
                 awaited = (missing, blunt)
                 bar.set_description(f'waiting for {missing} topics, {blunt} sharpened photographs')
+
+
+def not_sharpened(scenes: list[Scene]) -> int:
+    """Number of photographs of which no sharpened picture has come."""
+    return sum('sharp/depth/color' not in scene.messages for scene in scenes)
 
 
 def _check(listener: OutputListener, processes: tuple[Process, ...]) -> None:

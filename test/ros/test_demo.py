@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from rig import wait_until
 
 from lotus2_ros.ros import plan
+from lotus2_ros.ros.listener import Scene
+from lotus2_ros.tools.demo import not_sharpened
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,8 +61,19 @@ def test_every_topic_delivers_and_pictures_are_written(tmp_path, small_model):
     assert 'for show' in done.stdout
     sheet = cv2.imread(str(out / 'all_scenes.png'))
     assert sheet.std() > 10
-    assert (out / 'scene_1.png').exists()
+    rows = [cv2.imread(str(path)) for path in sorted(out.glob('scene_*.png'))]
+    assert rows
+    # Below the captions, the fifth column of six.
+    columns = slice(rows[0].shape[1] * 4 // 6 + 10, rows[0].shape[1] * 5 // 6 - 10)
+    spreads = [row[60:, columns].std() for row in rows]
+    assert ('were not sharpened' in done.stdout) == (min(spreads) == 0)
     assert processes_with(str(small_model)) == []
+
+
+def test_photographs_without_a_sharpened_picture_are_counted():
+    rgb = np.zeros((2, 3, 3), np.uint8)
+    results = {}, {'sharp/depth/color': None}, {'depth/color': None}
+    assert not_sharpened([Scene(rgb, messages) for messages in results]) == 2
 
 
 def test_a_node_that_cannot_start_fails_the_demo_with_its_log(tmp_path):
