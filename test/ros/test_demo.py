@@ -66,7 +66,7 @@ def test_every_topic_delivers_and_pictures_are_written(tmp_path, small_model):
     # Below the captions, the fifth column of six.
     columns = slice(rows[0].shape[1] * 4 // 6 + 10, rows[0].shape[1] * 5 // 6 - 10)
     spreads = [row[60:, columns].std() for row in rows]
-    assert ('were not sharpened' in done.stdout) == (min(spreads) == 0)
+    assert ('were not sharpened' in done.stdout) == (min(spreads) < 10)
     assert processes_with(str(small_model)) == []
 
 
